@@ -1,0 +1,58 @@
+// Package cli is mesh's command line: one file per command, each with a
+// constructor that takes what the command depends on. Parsing stands apart
+// from doing, so that flags are tested without the work.
+package cli
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// deps is what a command may depend on; commands get it from newRoot.
+type deps struct {
+	streams Streams
+	dir     string // where to look for the workspace: -C, else the current folder
+	quiet   bool
+	verbose bool
+}
+
+// Main runs the program and returns its exit code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, os.Args[1:], System())
+}
+
+// Run runs mesh with args (without the program's name) and returns the exit
+// code of the contract.
+func Run(ctx context.Context, args []string, streams Streams) int {
+	root := newRoot(&deps{streams: streams, dir: "."})
+	root.SetArgs(args)
+	return report(streams.Err, root.ExecuteContext(ctx))
+}
+
+func newRoot(d *deps) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "mesh",
+		Short:         "Scaffold microservices, and run the whole system on one machine",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(d.streams.In)
+	root.SetOut(d.streams.Out)
+	root.SetErr(d.streams.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError("%v (see %s --help)", err, cmd.CommandPath())
+	})
+	flags := root.PersistentFlags()
+	flags.StringVarP(&d.dir, "dir", "C", d.dir, "run as if started in `DIR`")
+	flags.BoolVarP(&d.quiet, "quiet", "q", false, "print results and errors only")
+	flags.BoolVarP(&d.verbose, "verbose", "v", false, "say more")
+	root.AddCommand()
+	return root
+}
