@@ -1,0 +1,306 @@
+package manifest
+
+import (
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	namePattern      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
+	eventPattern     = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z0-9_-]+)+$`)
+	referencePattern = regexp.MustCompile(`^\s*[\w]+\.[\w]+\s*->\s*([a-z][a-z0-9-]*)\.[\w]+\.[\w]+\s*$`)
+	variablePattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
+
+// ValidName reports whether name may be the name of a service.
+func ValidName(name string) bool { return namePattern.MatchString(name) }
+
+// check finds what the schema cannot say: names, graph and clashes.
+func (l *loader) check() {
+	if l.doc.Name != "" && !ValidName(l.ws.Name) {
+		l.problems = append(l.problems, l.source.problem([]any{"name"}, "%q is no name: lower-case letters, digits and dashes, at most 40, starting with a letter", l.ws.Name))
+	}
+	if l.ws.Gateway.Address == "" {
+		l.ws.Gateway.Address = DefaultGateway
+	}
+	if _, _, err := net.SplitHostPort(l.ws.Gateway.Address); err != nil {
+		l.problems = append(l.problems, l.source.problem([]any{"gateway", "address"}, "%q is no address: write it as 127.0.0.1:8080", l.ws.Gateway.Address))
+	}
+	l.checkIdentity()
+	l.warnUnused()
+	for _, s := range l.ws.Services {
+		c := &checker{loader: l, s: s}
+		c.program()
+		c.probes()
+		c.edges()
+		c.events()
+		c.variables()
+		c.routes()
+	}
+	l.checkCycles()
+	l.checkRouteClashes()
+	l.checkPorts()
+}
+
+func (l *loader) checkIdentity() {
+	seen := map[string]bool{}
+	for i, user := range l.ws.Identity.Users {
+		at := []any{"identity", "users", i, "name"}
+		if user.Name == "" {
+			l.problems = append(l.problems, l.source.problem(at, "a user needs a name"))
+		} else if seen[user.Name] {
+			l.problems = append(l.problems, l.source.problem(at, "user %q stands here twice", user.Name))
+		}
+		seen[user.Name] = true
+	}
+}
+
+// warnUnused names keys that are accepted and have no effect in this version.
+func (l *loader) warnUnused() {
+	if len(l.doc.Alerts) > 0 {
+		l.ws.Warnings = append(l.ws.Warnings, l.source.problemKey([]any{"alerts"}, "alerts has no effect in this version of mesh"))
+	}
+	if len(l.doc.Telemetry) > 0 {
+		l.ws.Warnings = append(l.ws.Warnings, l.source.problemKey([]any{"telemetry"}, "telemetry has no effect in this version of mesh"))
+	}
+}
+
+// checker checks one service.
+type checker struct {
+	*loader
+	s *Service
+}
+
+func (c *checker) fail(path []any, format string, args ...any) {
+	c.problems = append(c.problems, c.s.problem(path, format, args...))
+}
+
+func (c *checker) program() {
+	s := c.s
+	if !ValidName(s.Name) {
+		c.fail([]any{"name"}, "%q is no name for a service: lower-case letters, digits and dashes, at most 40, starting with a letter", s.Name)
+	}
+	ways := 0
+	for _, given := range []bool{s.Go != "", !s.Run.Empty(), s.Image != "", s.Dockerfile != "", s.URL != ""} {
+		if given {
+			ways++
+		}
+	}
+	switch {
+	case ways == 0:
+		c.fail(nil, "service %q says nothing to run: give go, run, image, dockerfile or url", s.Name)
+	case ways > 1 && s.Image == "" && s.Dockerfile == "":
+		c.fail(nil, "service %q says more than one thing to run: give one of go, run, image, dockerfile and url", s.Name)
+	}
+	if s.Go != "" && !s.Build.Empty() {
+		c.fail([]any{"build"}, "build goes with run; a Go package (go: %s) is built by mesh", s.Go)
+	}
+	if s.URL != "" {
+		if u, err := url.Parse(s.URL); err != nil || u.Host == "" {
+			c.fail([]any{"url"}, "%q is no URL: write it as http://host:port", s.URL)
+		}
+	}
+}
+
+func (c *checker) probes() {
+	for key, probe := range map[string]*Probe{"health": c.s.Health, "liveness": c.s.Liveness} {
+		if probe == nil {
+			continue
+		}
+		ways := 0
+		for _, given := range []bool{probe.HTTP != "", probe.GRPC != nil, probe.TCP, !probe.Command.Empty()} {
+			if given {
+				ways++
+			}
+		}
+		if ways != 1 {
+			c.fail([]any{key}, "%s takes exactly one of http, grpc, tcp and command", key)
+		}
+		if probe.HTTP != "" && !strings.HasPrefix(probe.HTTP, "/") {
+			c.fail([]any{key, "http"}, "%q is no path: it starts with /", probe.HTTP)
+		}
+		if probe.Command.Empty() && !c.s.Listens() {
+			c.fail([]any{key}, "a %s has no port to probe: use command", c.s.Kind)
+		}
+	}
+}
+
+func (c *checker) edges() {
+	for i, callee := range c.s.Calls {
+		c.known([]any{"calls", i}, callee)
+		if other := c.ws.byName[callee]; other != nil && !other.Listens() {
+			c.fail([]any{"calls", i}, "%s cannot be called: it is a %s, without a port", callee, other.Kind)
+		}
+	}
+	for name, condition := range c.s.DependsOn {
+		path := c.dependencyPath(name)
+		c.known(path, name)
+		if !slices.Contains([]Condition{Started, Healthy, Completed}, condition) {
+			c.fail(path, "%q is no condition: started, healthy or completed", string(condition))
+		}
+		if other := c.ws.byName[name]; other != nil && condition == Completed && other.Kind != KindTask {
+			c.fail(path, "%s never completes: it is a %s, not a task", name, other.Kind)
+		}
+	}
+	for i, ref := range c.s.References {
+		m := referencePattern.FindStringSubmatch(ref)
+		if m == nil {
+			c.fail([]any{"references", i}, "%q is no reference: write it as \"carts.user_id -> profile.users.id\"", ref)
+			continue
+		}
+		c.known([]any{"references", i}, m[1])
+	}
+}
+
+// dependencyPath finds name in depends_on, written as a list or as a map.
+func (c *checker) dependencyPath(name string) []any {
+	for i := 0; i < len(c.s.DependsOn); i++ {
+		path := []any{"depends_on", i}
+		if _, v := c.s.source.find(c.s.path(path...)); v != nil && v.GetToken().Value == name {
+			return path
+		}
+	}
+	return []any{"depends_on", name}
+}
+
+func (c *checker) known(path []any, name string) {
+	if name == c.s.Name {
+		c.fail(path, "%s names itself", name)
+	} else if c.ws.byName[name] == nil && !c.partial {
+		c.fail(path, "%s", (&UnknownService{Name: name, Known: c.ws.Names()}).Error())
+	}
+}
+
+func (c *checker) events() {
+	for i, event := range c.s.Publishes {
+		path := []any{"publishes", i}
+		if !eventPattern.MatchString(event) {
+			c.fail(path, "%q is no event: write it as %s.something_happened", event, c.s.Name)
+		} else if Publisher(event) != c.s.Name {
+			c.fail(path, "%s may publish only its own events: %s.%s", c.s.Name, c.s.Name, strings.TrimPrefix(event, Publisher(event)+"."))
+		}
+	}
+	for i, event := range c.s.Consumes {
+		path := []any{"consumes", i}
+		if !eventPattern.MatchString(event) {
+			c.fail(path, "%q is no event: write it as service.something_happened", event)
+			continue
+		}
+		publisher := c.ws.byName[Publisher(event)]
+		switch {
+		case publisher == nil && c.partial:
+		case publisher == nil:
+			c.fail(path, "nobody publishes %s: %s", event, (&UnknownService{Name: Publisher(event), Known: c.ws.Names()}).Error())
+		case !slices.Contains(publisher.Publishes, event):
+			c.fail(path, "%s does not publish %s; it publishes %s", publisher.Name, event, orNothing(publisher.Publishes))
+		}
+	}
+}
+
+func orNothing(list []string) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return strings.Join(list, ", ")
+}
+
+func (c *checker) variables() {
+	for name := range c.s.Env {
+		if !variablePattern.MatchString(name) {
+			c.fail([]any{"env", name}, "%q is no name of a variable", name)
+		}
+	}
+	for name, text := range c.s.Env {
+		if err := checkExpansion(text); err != nil {
+			c.fail([]any{"env", name}, "%v", err)
+		}
+	}
+}
+
+func (c *checker) routes() {
+	for i, route := range c.s.Routes {
+		path := []any{"routes", i}
+		if (route.Path == "") == (route.Prefix == "") {
+			c.fail(path, "a route takes either path or prefix")
+		}
+		for key, value := range map[string]string{"path": route.Path, "prefix": route.Prefix} {
+			if value != "" && !strings.HasPrefix(value, "/") {
+				c.fail(append(path, key), "%q is no path: it starts with /", value)
+			}
+		}
+		if !c.s.Listens() {
+			c.fail(path, "a %s has no port to route to", c.s.Kind)
+		}
+		if route.Auth != AuthRequired && len(route.Roles)+len(route.Scopes) > 0 {
+			c.fail(path, "roles and scopes need auth: required")
+		}
+	}
+}
+
+func (l *loader) checkCycles() {
+	reported := map[string]bool{}
+	for _, s := range l.ws.Services {
+		cycle := l.ws.cycle(s.Name, nil)
+		if cycle == nil || cycle[0] != s.Name || reported[s.Name] {
+			continue
+		}
+		for _, name := range cycle {
+			reported[name] = true
+		}
+		l.problems = append(l.problems, s.problem([]any{"depends_on"}, "depends_on goes in a circle: %s; if one only calls another, say calls", strings.Join(cycle, " -> ")))
+	}
+}
+
+// checkRouteClashes finds routes that no request could choose between.
+func (l *loader) checkRouteClashes() {
+	type seen struct {
+		route   Route
+		service string
+	}
+	byPlace := map[string][]seen{}
+	for _, s := range l.ws.Services {
+		for i, r := range s.Routes {
+			place := strings.ToLower(r.Host) + "|" + r.Path + "|" + r.Prefix
+			for _, other := range byPlace[place] {
+				if overlap(r.Methods, other.route.Methods) && len(r.Headers) == len(other.route.Headers) && sameHeaders(r.Headers, other.route.Headers) {
+					l.problems = append(l.problems, s.problem([]any{"routes", i}, "this route clashes with one of %s at %s", other.service, other.route.Position))
+				}
+			}
+			byPlace[place] = append(byPlace[place], seen{r, s.Name})
+		}
+	}
+}
+
+func overlap(a, b []string) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b) // naming methods is more specific than naming none
+	}
+	return slices.ContainsFunc(a, func(m string) bool {
+		return slices.ContainsFunc(b, func(n string) bool { return strings.EqualFold(m, n) })
+	})
+}
+
+func sameHeaders(a, b map[string]string) bool {
+	for key, value := range a {
+		if b[key] != value {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *loader) checkPorts() {
+	taken := map[int]*Service{}
+	for _, s := range l.ws.Services {
+		if s.Port == 0 {
+			continue
+		}
+		if other := taken[s.Port]; other != nil {
+			l.problems = append(l.problems, s.problem([]any{"port"}, "port %d is kept for %s already, at %s", s.Port, other.Name, other.source.position(other.path("port"))))
+		}
+		taken[s.Port] = s
+	}
+}

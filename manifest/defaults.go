@@ -1,0 +1,129 @@
+package manifest
+
+import (
+	"reflect"
+	"time"
+)
+
+// Values that hold where a manifest says nothing.
+const (
+	DefaultGateway       = "127.0.0.1:8080"
+	DefaultProbeInterval = 2 * time.Second
+	DefaultProbeTimeout  = time.Second
+	DefaultThreshold     = 2
+	DefaultGrace         = 10 * time.Second
+	DefaultDrain         = 5 * time.Second
+	DefaultBackoff       = 100 * time.Millisecond
+	DefaultMaxBackoff    = 10 * time.Second
+	DefaultStartLimit    = 5
+	DefaultStartWindow   = 10 * time.Second
+)
+
+// fillStruct sets every field that is zero in to from the same field of from;
+// maps are merged, to's keys winning. Both are pointers to one struct type.
+func fillStruct(to, from any) {
+	mergeStruct(reflect.ValueOf(to).Elem(), reflect.ValueOf(from).Elem(), false)
+}
+
+// overlayStruct lays over onto base: what over sets wins; maps and structs are
+// merged.
+func overlayStruct(base, over any) {
+	mergeStruct(reflect.ValueOf(base).Elem(), reflect.ValueOf(over).Elem(), true)
+}
+
+func mergeStruct(to, from reflect.Value, fromWins bool) {
+	for i := range to.NumField() {
+		if to.Type().Field(i).IsExported() {
+			mergeValue(to.Field(i), from.Field(i), fromWins)
+		}
+	}
+}
+
+func mergeValue(to, from reflect.Value, fromWins bool) {
+	switch {
+	case from.IsZero():
+	case to.IsZero():
+		to.Set(from)
+	case to.Kind() == reflect.Struct && to.Type() != reflect.TypeFor[Command]():
+		mergeStruct(to, from, fromWins)
+	case to.Kind() == reflect.Map:
+		mergeMap(to, from, fromWins)
+	case fromWins:
+		to.Set(from)
+	}
+}
+
+// mergeMap makes a new map, since to may be shared.
+func mergeMap(to, from reflect.Value, fromWins bool) {
+	merged := reflect.MakeMap(to.Type())
+	first, second := from, to
+	if fromWins {
+		first, second = to, from
+	}
+	for _, m := range []reflect.Value{first, second} {
+		for _, key := range m.MapKeys() {
+			merged.SetMapIndex(key, m.MapIndex(key))
+		}
+	}
+	to.Set(merged)
+}
+
+// applyDefaults makes the rest explicit, so that nobody else needs to know what
+// holds where the manifest is silent.
+func (s *Service) applyDefaults(gateway Gateway) {
+	if s.Kind == "" {
+		s.Kind = KindService
+	}
+	if s.Protocol == "" {
+		s.Protocol = "auto"
+	}
+	if s.Reload == "" {
+		s.Reload = "swap"
+	}
+	s.Restart = orNew(s.Restart)
+	s.Stop = orNew(s.Stop)
+	if s.Restart.Policy == "" {
+		s.Restart.Policy = "always"
+		if s.Kind == KindTask {
+			s.Restart.Policy = "never"
+		}
+	}
+	for i := range s.Routes {
+		route := &s.Routes[i]
+		if route.Auth == "" {
+			route.Auth = gateway.Auth
+		}
+		if route.Auth == "" {
+			route.Auth = AuthRequired
+		}
+		route.Position = s.source.position(s.path("routes", i))
+	}
+}
+
+// orNew copies what defaults may share, or makes a new one.
+func orNew[T any](p *T) *T {
+	if p == nil {
+		return new(T)
+	}
+	copied := *p
+	return &copied
+}
+
+// Instances is how many instances of the service run.
+func (s *Service) Instances() int {
+	if s.Replicas == nil {
+		return 1
+	}
+	return *s.Replicas
+}
+
+// Container reports whether the manifest asks for a container.
+func (s *Service) Container() bool {
+	return s.Driver == "container" || s.Image != "" || s.Dockerfile != ""
+}
+
+// External reports whether the service runs elsewhere.
+func (s *Service) External() bool { return s.URL != "" }
+
+// Listens reports whether the service has a port.
+func (s *Service) Listens() bool { return s.Kind == KindService }

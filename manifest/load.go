@@ -1,0 +1,178 @@
+package manifest
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Load reads the workspace in dir, which holds mesh.yaml, and every service it
+// names. The error is Problems, all of them at once, or says that there is no
+// workspace (ErrNoWorkspace).
+func Load(dir string) (*Workspace, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{dir: dir, ws: &Workspace{Dir: dir, byName: map[string]*Service{}}}
+	if err := l.workspace(); err != nil {
+		return nil, err
+	}
+	l.services()
+	l.check()
+	return l.ws, l.problems.orNil()
+}
+
+// loader gathers problems while a workspace is read.
+type loader struct {
+	dir      string
+	doc      Document
+	source   *source
+	ws       *Workspace
+	problems Problems
+	partial  bool // something could not be decoded, so a name may be missing
+}
+
+func (l *loader) add(err error) {
+	var list Problems
+	if errors.As(err, &list) {
+		l.problems, l.partial = append(l.problems, list...), true
+	} else if err != nil {
+		l.problems = append(l.problems, Problem{File: WorkspaceFile, Message: err.Error()})
+	}
+}
+
+func (l *loader) workspace() error {
+	path := filepath.Join(l.dir, WorkspaceFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(ErrNoWorkspace, err)
+	}
+	var err error
+	if l.source, err = readSource(path, WorkspaceFile); err != nil {
+		return err
+	}
+	if problems := l.source.decode(workspaceSchema(), &l.doc); problems != nil {
+		l.problems, l.partial = problems, true
+		return nil
+	}
+	l.add(l.local())
+	l.ws.Name, l.ws.Gateway = l.doc.Name, l.doc.Gateway
+	l.ws.Identity, l.ws.Databases = l.doc.Identity, l.doc.Databases
+	return nil
+}
+
+// local lays mesh.local.yaml over mesh.yaml: maps are merged, lists and values
+// replaced.
+func (l *loader) local() error {
+	path := filepath.Join(l.dir, LocalFile)
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	local, err := readSource(path, LocalFile)
+	if err != nil {
+		return err
+	}
+	overlay := Document{}
+	if problems := local.decode(localSchema(), &overlay); problems != nil {
+		return problems.orNil()
+	}
+	overlayStruct(&l.doc, &overlay)
+	return nil
+}
+
+func (l *loader) services() {
+	if l.doc.Services.Inline != nil {
+		l.inline()
+		return
+	}
+	globs := l.doc.Services.Globs
+	if globs == nil {
+		globs = []string{"services/*"}
+	}
+	for i, glob := range globs {
+		l.glob(i, glob)
+	}
+}
+
+func (l *loader) glob(i int, glob string) {
+	matches, err := filepath.Glob(filepath.Join(l.dir, filepath.FromSlash(glob), ServiceFile))
+	if err != nil {
+		l.problems = append(l.problems, l.source.problem([]any{"services", i}, "%q is no glob: %v", glob, err))
+	}
+	if len(matches) == 0 && !strings.ContainsAny(glob, "*?[") {
+		l.problems = append(l.problems, l.source.problem([]any{"services", i}, "no %s in %s", ServiceFile, glob))
+	}
+	for _, path := range matches {
+		l.file(path)
+	}
+}
+
+func (l *loader) file(path string) {
+	name, err := filepath.Rel(l.dir, path)
+	if err != nil {
+		name = path
+	}
+	src, err := readSource(path, filepath.ToSlash(name))
+	if err != nil {
+		l.add(err)
+		return
+	}
+	service := &Service{source: src}
+	if problems := src.decode(serviceSchema(), service); problems != nil {
+		l.add(problems)
+		return
+	}
+	if service.Dir != "" {
+		l.problems = append(l.problems, src.problemKey([]any{"dir"}, "dir is for services written in %s; this one lives where its file is", WorkspaceFile))
+	}
+	service.Dir = filepath.Dir(path)
+	l.addService(service)
+}
+
+// inline takes the services that mesh.yaml holds itself. One that has a
+// mesh.service.yaml in its folder takes from there what mesh.yaml leaves open.
+func (l *loader) inline() {
+	for name, service := range l.doc.Services.Inline {
+		if service == nil {
+			service = &Service{}
+		}
+		service.source, service.base = l.source, []any{"services", name}
+		if service.Name == "" {
+			service.Name = name
+		}
+		if service.Dir == "" {
+			service.Dir = "."
+		}
+		if !filepath.IsAbs(service.Dir) {
+			service.Dir = filepath.Join(l.dir, filepath.FromSlash(service.Dir))
+		}
+		if info, err := os.Stat(service.Dir); err != nil || !info.IsDir() {
+			l.problems = append(l.problems, service.problem([]any{"dir"}, "no such folder: %s", service.Dir))
+		}
+		l.addService(service)
+	}
+}
+
+func (l *loader) addService(s *Service) {
+	if other := l.ws.byName[s.Name]; other != nil {
+		l.problems = append(l.problems, s.problem([]any{"name"}, "a service %q exists already, at %s", s.Name, other.source.position(other.path("name"))))
+		return
+	}
+	if l.doc.Defaults != nil {
+		fillStruct(s, l.doc.Defaults)
+	}
+	s.applyDefaults(l.ws.Gateway)
+	l.ws.byName[s.Name] = s
+	l.ws.Services = append(l.ws.Services, s)
+	slices.SortFunc(l.ws.Services, func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// path is where a part of the service stands in its source.
+func (s *Service) path(steps ...any) []any { return append(slices.Clone(s.base), steps...) }
+
+func (s *Service) problem(path []any, format string, args ...any) Problem {
+	return s.source.problem(s.path(path...), format, args...)
+}

@@ -1,0 +1,228 @@
+package manifest
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// unpack writes the files of an archive below a fresh folder.
+func unpack(t *testing.T, a *txtar.Archive) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, f := range a.Files {
+		path := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, f.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestLoadProblems holds every message: each archive's file "want" is what Load
+// says of the others.
+func TestLoadProblems(t *testing.T) {
+	archives, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatal("no archives", err)
+	}
+	for _, path := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			a, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "want" })
+			_, err = Load(unpack(t, a))
+			got := "no problem\n"
+			if err != nil {
+				got = err.Error() + "\n"
+			}
+			if *update {
+				a.Files[i].Data = []byte(got)
+				if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if want := string(a.Files[i].Data); got != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+const shop = `
+-- mesh.yaml --
+version: 1
+name: shop
+gateway: {auth: optional}
+defaults:
+  stop: {grace: 3s}
+  env: {LEVEL: info, REGION: eu}
+identity:
+  users:
+    - {name: alice, email: alice@example.test, roles: [customer]}
+-- mesh.local.yaml --
+gateway: {address: "127.0.0.1:9090"}
+-- services/profile/mesh.service.yaml --
+version: 1
+name: profile
+go: ./cmd/profile
+publishes: [profile.deleted]
+env: {LEVEL: debug}
+-- services/cart/mesh.service.yaml --
+version: 1
+name: cart
+run: ["./cart", "--listen", "${HOST}:${PORT}"]
+build: make
+health: {http: /readyz, interval: 500ms}
+calls: [profile]
+consumes: [profile.deleted]
+depends_on: {profile: service_started, seed: {condition: service_completed_successfully}}
+routes:
+  - {prefix: /cart/, methods: [POST], roles: [customer], auth: required, timeout: 5s}
+  - {path: /open}
+-- services/seed/mesh.service.yaml --
+version: 1
+name: seed
+kind: task
+run: echo "done" | cat
+profiles: [seed]
+`
+
+func loadShop(t *testing.T) *Workspace {
+	t.Helper()
+	ws, err := Load(unpack(t, txtar.Parse([]byte(shop))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ws
+}
+
+func TestLoad(t *testing.T) {
+	ws := loadShop(t)
+	if got := ws.Names(); !slices.Equal(got, []string{"cart", "profile", "seed"}) {
+		t.Fatalf("services %v", got)
+	}
+	cart, _ := ws.Service("cart")
+	if cart.DependsOn["profile"] != Started || cart.DependsOn["seed"] != Completed {
+		t.Errorf("depends_on %v", cart.DependsOn)
+	}
+	if cart.Stop.Grace.Or(0).String() != "3s" || cart.Env["REGION"] != "eu" {
+		t.Errorf("defaults not applied: %+v %v", cart.Stop, cart.Env)
+	}
+	profile, _ := ws.Service("profile")
+	if profile.Env["LEVEL"] != "debug" {
+		t.Errorf("a default overrode the service: %v", profile.Env)
+	}
+	if cart.Routes[1].Auth != AuthOptional || !strings.HasPrefix(cart.Routes[1].Position, "services/cart/mesh.service.yaml:11:") {
+		t.Errorf("route %+v", cart.Routes[1])
+	}
+	if ws.Gateway.Address != "127.0.0.1:9090" || ws.Gateway.Auth != AuthOptional {
+		t.Errorf("mesh.local.yaml not merged: %+v", ws.Gateway)
+	}
+	seed, _ := ws.Service("seed")
+	if seed.Run.Shell == "" || cart.Build.Args[0] != "make" {
+		t.Errorf("commands: %+v %+v", seed.Run, cart.Build)
+	}
+}
+
+func TestSelect(t *testing.T) {
+	ws := loadShop(t)
+	for _, tt := range []struct {
+		sel  Selection
+		want string
+	}{
+		{Selection{}, "cart profile seed"}, // cart depends on seed, whatever its profile
+		{Selection{Names: []string{"profile"}}, "profile"},
+		{Selection{Names: []string{"cart"}}, "cart profile seed"},
+		{Selection{Names: []string{"cart"}, NoDeps: true}, "cart"},
+		{Selection{Except: []string{"cart"}}, "profile seed"},
+	} {
+		services, err := ws.Select(tt.sel)
+		var names []string
+		for _, s := range services {
+			names = append(names, s.Name)
+		}
+		if err != nil || strings.Join(names, " ") != tt.want {
+			t.Errorf("%+v: got %v %v, want %s", tt.sel, names, err, tt.want)
+		}
+	}
+	var unknown *UnknownService
+	if _, err := ws.Select(Selection{Names: []string{"crat"}}); !errors.As(err, &unknown) || !strings.Contains(err.Error(), `did you mean "cart"`) {
+		t.Errorf("unknown service: %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := unpack(t, txtar.Parse([]byte(shop)))
+	got, err := Find(filepath.Join(dir, "services", "cart"))
+	if err != nil || got != dir {
+		t.Errorf("got %s %v, want %s", got, err, dir)
+	}
+	if _, err := Find(t.TempDir()); !errors.Is(err, ErrNoWorkspace) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestExpand(t *testing.T) {
+	vars := map[string]string{"HOST": "127.0.0.1", "PORT": "80", "EMPTY": ""}
+	lookup := func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
+	for text, want := range map[string]string{
+		"${HOST}:${PORT}":    "127.0.0.1:80",
+		"${EMPTY:-x}${NO:-}": "x",
+		"$$5 $HOME":          "$5 $HOME",
+		"${NO}":              "error",
+		"${A B}":             "error",
+		"${HOST":             "error",
+	} {
+		got, err := Expand(text, lookup)
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, file := range txtar.Parse([]byte(shop)).Files {
+		f.Add(file.Data)
+	}
+	f.Add([]byte("a: &x [*x]\n"))
+	f.Add([]byte("services:\n  ? [a]\n  : {}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		src, err := parseSource("mesh.service.yaml", data)
+		if err != nil {
+			return
+		}
+		src.decode(serviceSchema(), &Service{})
+		src.decode(workspaceSchema(), &Document{})
+	})
+}
+
+func BenchmarkLoad(b *testing.B) {
+	dir := b.TempDir()
+	for _, f := range txtar.Parse([]byte(shop)).Files {
+		path := filepath.Join(dir, f.Name)
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		os.WriteFile(path, f.Data, 0o644)
+	}
+	for b.Loop() {
+		if _, err := Load(dir); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
