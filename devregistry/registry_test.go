@@ -1,0 +1,200 @@
+package devregistry
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func cart(id string) Instance {
+	return Instance{ID: id, Service: "cart", Address: "127.0.0.1", Port: 9000, Tags: []string{"v1"}}
+}
+
+func TestSnapshotHoldsWhatPasses(t *testing.T) {
+	r := New()
+	r.Register(cart("cart-2"))
+	r.Register(cart("cart-1"))
+	r.Register(Instance{ID: "billing-1", Service: "billing"})
+	r.mu.Lock()
+	r.putCheck(&check{id: "ttl", serviceID: "cart-2", serviceName: "cart", status: statusWarning})
+	r.mu.Unlock()
+	_, got := r.Snapshot()
+	want := []Instance{{ID: "billing-1", Service: "billing"}, cart("cart-1")}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+}
+
+func TestRegisterAgainWakesNobody(t *testing.T) {
+	r := New()
+	r.Register(cart("cart-1"))
+	before, _ := r.Snapshot()
+	r.Register(cart("cart-1"))
+	r.Deregister("unknown")
+	if after, _ := r.Snapshot(); after != before {
+		t.Errorf("index went from %d to %d though nothing changed", before, after)
+	}
+}
+
+func TestSnapshotIsTheCallersOwn(t *testing.T) {
+	r := New()
+	in := cart("cart-1")
+	r.Register(in)
+	in.Tags[0] = "changed"
+	_, got := r.Snapshot()
+	if got[0].Tags[0] != "v1" {
+		t.Error("the registry shares its tags with the one who registered")
+	}
+	got[0].Tags[0] = "changed"
+	if _, again := r.Snapshot(); again[0].Tags[0] != "v1" {
+		t.Error("the registry shares its tags with a reader")
+	}
+}
+
+func TestWaitSeesEveryChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New()
+		seen, _ := r.Snapshot()
+		woken := make(chan uint64)
+		go func() { woken <- r.Wait(t.Context(), seen) }()
+		synctest.Wait()
+		r.Register(cart("cart-1"))
+		if got := <-woken; got != seen+1 {
+			t.Errorf("Wait = %d, want %d", got, seen+1)
+		}
+		if got := r.Wait(t.Context(), seen); got != seen+1 {
+			t.Errorf("Wait on a change in the past = %d, want %d", got, seen+1)
+		}
+	})
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	r := New()
+	seen, _ := r.Snapshot()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.Wait(ctx, seen)
+}
+
+func TestWaitersOfOneServiceSleepThroughChangesOfAnother(t *testing.T) {
+	r := New()
+	r.Register(cart("cart-1"))
+	before := r.serviceIndex("cart")
+	r.Register(Instance{ID: "billing-1", Service: "billing"})
+	if r.serviceIndex("cart") != before {
+		t.Error("a change of billing moved cart's index")
+	}
+	r.Deregister("cart-1")
+	if r.serviceIndex("cart") <= before {
+		t.Error("the index of a service went back when it disappeared")
+	}
+}
+
+func TestMovingToAnotherNameChangesBoth(t *testing.T) {
+	r := New()
+	r.Register(cart("a"))
+	before := r.serviceIndex("cart")
+	r.Register(Instance{ID: "a", Service: "basket"})
+	if r.serviceIndex("cart") <= before || len(r.names["cart"]) != 0 || len(r.names["basket"]) != 1 {
+		t.Errorf("after the move: index %d (was %d), names %v", r.serviceIndex("cart"), before, r.names)
+	}
+}
+
+// run starts the registry's Run inside a synctest bubble.
+func run(t *testing.T, r *Registry) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func withTTL(r *Registry, ttl, reap time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &service{Instance: cart("cart-1"), weights: defaultWeights}
+	r.addService(s, []*check{{
+		id: "service:cart-1", serviceID: "cart-1", serviceName: "cart", kind: "ttl",
+		status: statusPassing, ttl: ttl, reapAfter: reap,
+	}}, false)
+}
+
+func passingNow(r *Registry) int {
+	_, instances := r.Snapshot()
+	return len(instances)
+}
+
+func sizes(r *Registry) (services, checks int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.services), len(r.checks)
+}
+
+func TestTTLRunsOutAndRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New()
+		run(t, r)
+		withTTL(r, 10*time.Second, 0)
+		for range 3 { // heartbeats keep it alive past its TTL
+			time.Sleep(9 * time.Second)
+			if err := r.report("service:cart-1", statusPassing, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(9 * time.Second)
+		if passingNow(r) != 1 {
+			t.Fatal("expired though it reported in time")
+		}
+		time.Sleep(1001 * time.Millisecond)
+		if passingNow(r) != 0 {
+			t.Fatal("still passing after its TTL")
+		}
+		if err := r.report("service:cart-1", statusPassing, "back"); err != nil {
+			t.Fatal(err)
+		}
+		if passingNow(r) != 1 {
+			t.Fatal("did not recover")
+		}
+		time.Sleep(10*time.Second + time.Millisecond)
+		if passingNow(r) != 0 {
+			t.Fatal("the TTL of a check that recovered did not run out")
+		}
+	})
+}
+
+func TestCriticalServiceIsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New()
+		run(t, r)
+		withTTL(r, 10*time.Second, time.Minute)
+		time.Sleep(69 * time.Second)
+		if services, _ := sizes(r); services != 1 {
+			t.Fatal("removed before its time")
+		}
+		time.Sleep(1001 * time.Millisecond)
+		if services, checks := sizes(r); services != 0 || checks != 0 {
+			t.Fatalf("still there: %d services, %d checks", services, checks)
+		}
+	})
+}
+
+func BenchmarkSnapshot(b *testing.B) {
+	r := New()
+	for i := range 1000 {
+		r.Register(Instance{ID: "i" + string(rune('a'+i%26)) + time.Duration(i).String(), Service: "s", Port: i})
+	}
+	for b.Loop() {
+		r.Snapshot()
+	}
+}
