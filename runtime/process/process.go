@@ -1,0 +1,173 @@
+// Package process is the driver that runs instances as processes of this
+// machine. What it starts, it also ends: the process, its group, and what left
+// the group (on Linux), whether the instance is stopped, exits by itself, or
+// mesh dies in whatever way.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// outputGrace is how long output is still read after the last process of an
+// instance is gone: what is left in the pipe.
+const outputGrace = time.Second
+
+// Spec says what to run.
+type Spec struct {
+	Argv   []string // the program and its arguments
+	Dir    string   // working folder
+	Env    []string // the whole environment; must hold Marker
+	Stdout io.Writer
+	Stderr io.Writer
+	Marker string // an element of Env that no other instance has, such as MESH_INSTANCE=cart-1
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int    // exit code; -1 when a signal ended it
+	Signal string // the signal's name, or ""
+}
+
+func (e Exit) String() string {
+	if e.Signal != "" {
+		return "killed by " + e.Signal
+	}
+	return fmt.Sprintf("exit code %d", e.Code)
+}
+
+// Driver starts processes and adopts what they leave behind. Run must be
+// running while there are any.
+type Driver struct {
+	mu    sync.Mutex
+	owned map[int]*Process // by pid, not reaped yet
+}
+
+// NewDriver returns a driver without any processes.
+func NewDriver() *Driver { return &Driver{owned: map[int]*Process{}} }
+
+// Process is one that was started. It owns the goroutines that read its output
+// and wait for it; they end by themselves after the process does.
+type Process struct {
+	driver *Driver
+	cmd    *exec.Cmd
+	marker string
+	exit   Exit
+	done   chan struct{} // closed when the whole tree is gone and the output read
+	exited chan struct{} // closed when the process itself has ended
+
+	mu     sync.Mutex
+	reaped bool // from then on the pid may belong to somebody else
+}
+
+// Start starts a process as the leader of a new group. An error names the
+// program and says why it could not be started.
+func (d *Driver) Start(spec Spec) (*Process, error) {
+	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
+	cmd.Dir, cmd.Env = spec.Dir, spec.Env
+	cmd.SysProcAttr = newGroup()
+	// A path with a slash is meant from the service's folder, as in a shell.
+	if cmd.Err != nil && !errors.Is(cmd.Err, exec.ErrDot) {
+		return nil, startError(spec.Argv[0], cmd.Err)
+	}
+	cmd.Err = nil
+	out, err := newOutput(spec.Stdout, spec.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = out.writers[0], out.writers[1]
+	p := &Process{driver: d, cmd: cmd, marker: spec.Marker, done: make(chan struct{}), exited: make(chan struct{})}
+	if err := d.start(p); err != nil {
+		out.abandon()
+		return nil, startError(spec.Argv[0], err)
+	}
+	out.started()
+	go p.wait(out)
+	return p, nil
+}
+
+// start holds the lock so that nobody takes the new process for an adopted one.
+func (d *Driver) start(p *Process) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	d.owned[p.cmd.Process.Pid] = p
+	return nil
+}
+
+func startError(program string, err error) error {
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%s: no such program on PATH", program)
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%s: no such file", program)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: not an executable file (chmod +x?)", program)
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("%s: not a program of this machine; a script needs a first line like #!/bin/sh", program)
+	}
+	return fmt.Errorf("%s: %w", program, err)
+}
+
+// wait ends whatever the instance leaves behind: nothing of it outlives its main
+// process.
+func (p *Process) wait(out *output) {
+	p.exit = exitOf(p.finish())
+	out.finish(outputGrace)
+	close(p.done)
+}
+
+// unlessReaped runs f while the pid is certainly the process's own.
+func (p *Process) unlessReaped(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		f()
+	}
+}
+
+func exitOf(state *os.ProcessState, err error) Exit {
+	if err != nil || state == nil {
+		return Exit{Code: -1, Signal: "unknown"}
+	}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return Exit{Code: -1, Signal: signalName(status.Signal())}
+	}
+	return Exit{Code: state.ExitCode()}
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the process and all that it started are gone.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit is how the process ended; valid once Done is closed.
+func (p *Process) Exit() Exit { return p.exit }
+
+// Stop asks the group to end with signal, and kills the whole tree when it has
+// not ended within grace, or when ctx ends. It returns when all is gone.
+func (p *Process) Stop(ctx context.Context, signal syscall.Signal, grace time.Duration) {
+	p.unlessReaped(func() { p.signalGroup(signal) })
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	p.Kill()
+	<-p.done
+}
+
+// Kill ends the whole tree at once; it does not wait.
+func (p *Process) Kill() { p.unlessReaped(func() { p.driver.killTree(p) }) }

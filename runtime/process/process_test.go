@@ -1,0 +1,189 @@
+//go:build linux
+
+package process
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// safeBuffer is a writer that a test may read while it is written to.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+var testservice = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "testservice")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "testservice")
+	out, err := exec.Command("go", "build", "-o", bin, "github.com/ebef7166/mesh/internal/testservice").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return bin, nil
+})
+
+func driver(t *testing.T) *Driver {
+	t.Helper()
+	d := NewDriver()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func start(t *testing.T, d *Driver, out *safeBuffer, args ...string) (*Process, string) {
+	t.Helper()
+	bin, err := testservice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	marker := "MESH_INSTANCE=" + strings.ReplaceAll(t.Name(), "/", "-")
+	p, err := d.Start(Spec{Argv: append([]string{bin}, args...), Env: append(os.Environ(), marker, "MESH_WORKSPACE=/test/"+t.Name()), Stdout: out, Stderr: out, Marker: marker})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "first line", func() bool { return strings.Contains(out.String(), "testservice") })
+	return p, marker
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// marked are the living processes whose environment holds marker.
+func marked(marker string) []int {
+	entries, _ := os.ReadDir("/proc")
+	var found []int
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscan(e.Name(), &pid); err == nil && hasEnv(pid, marker) {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+func TestNothingOutlivesAStop(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"-fork"}, {"-setsid"}, {"-fork", "-setsid", "-leak"}, {"-ignore-term"}, {"-ignore-term", "-setsid", "-fork"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			d, out := driver(t), &safeBuffer{}
+			p, marker := start(t, d, out, args...)
+			if len(args) > 0 && args[0] != "-ignore-term" {
+				eventually(t, "child", func() bool { return len(marked(marker)) > 1 })
+			}
+			p.Stop(t.Context(), syscall.SIGTERM, 200*time.Millisecond)
+			if left := marked(marker); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+			if p.Exit().Signal == "" {
+				t.Errorf("exit %v", p.Exit())
+			}
+		})
+	}
+}
+
+func TestNothingOutlivesAnExit(t *testing.T) {
+	d, out := driver(t), &safeBuffer{}
+	p, marker := start(t, d, out, "-setsid", "-fork", "-leak", "-exit-after", "100ms", "-exit-code", "7")
+	<-p.Done()
+	if left := marked(marker); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if p.Exit().Code != 7 {
+		t.Errorf("exit %v, want 7", p.Exit())
+	}
+}
+
+func TestAllOutputIsRead(t *testing.T) {
+	d, out := driver(t), &safeBuffer{}
+	p, _ := start(t, d, out, "-flood", "20000", "-exit-after", "0s", "-exit-code", "0")
+	<-p.Done()
+	if n := strings.Count(out.String(), "\n"); n != 20001 {
+		t.Errorf("%d lines, want 20001", n)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	d := driver(t)
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	os.WriteFile(plain, []byte("hello"), 0o644)
+	script := filepath.Join(dir, "script")
+	os.WriteFile(script, []byte("hello"), 0o755)
+	for program, want := range map[string]string{
+		"no-such-program-here": "no such program on PATH",
+		"/no/such/file":        "no such file",
+		plain:                  "not an executable file",
+		script:                 "not a program of this machine",
+	} {
+		_, err := d.Start(Spec{Argv: []string{program}, Dir: dir, Env: os.Environ(), Marker: "X=y"})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", program, err, want)
+		}
+	}
+}
+
+func TestSweep(t *testing.T) {
+	d, out := driver(t), &safeBuffer{}
+	p, marker := start(t, d, out, "-setsid")
+	eventually(t, "child", func() bool { return len(marked(marker)) > 1 })
+	if n := Sweep("/test/" + t.Name()); n < 1 {
+		t.Errorf("swept %d", n)
+	}
+	<-p.Done()
+	eventually(t, "all gone", func() bool { return len(marked(marker)) == 0 })
+}
+
+func TestSignal(t *testing.T) {
+	for _, name := range []string{"SIGINT", "int", "INT"} {
+		if s, err := Signal(name); err != nil || s != syscall.SIGINT {
+			t.Errorf("%s: %v %v", name, s, err)
+		}
+	}
+	if _, err := Signal("SIGNOPE"); err == nil {
+		t.Error("no error")
+	}
+}

@@ -1,0 +1,55 @@
+//go:build !linux
+
+package process
+
+import (
+	"context"
+	"os"
+	"syscall"
+)
+
+// Run waits for ctx: there is nothing to adopt on this system.
+func (d *Driver) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// finish waits for the process, and then kills what is left of its group.
+func (p *Process) finish() (*os.ProcessState, error) {
+	state, err := p.cmd.Process.Wait()
+	close(p.exited)
+	p.signalGroup(syscall.SIGKILL)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reaped = true
+	return state, err
+}
+
+// killTree kills the process's group.
+func (d *Driver) killTree(p *Process) { p.signalGroup(syscall.SIGKILL) }
+
+// Guard runs argv as a child and returns its exit code. On this system nothing
+// finds what a child of mesh leaves outside its process group.
+func Guard(ctx context.Context, argv []string, files []*os.File) (int, error) {
+	attr := &os.ProcAttr{Env: os.Environ(), Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, files...)}
+	child, err := os.StartProcess(argv[0], argv, attr)
+	if err != nil {
+		return 1, err
+	}
+	for _, f := range files {
+		f.Close() // the child has its own; ours would keep the pipes open
+	}
+	stop := context.AfterFunc(ctx, func() { _ = child.Signal(os.Interrupt) })
+	defer stop()
+	state, err := child.Wait()
+	if err != nil {
+		return 1, err
+	}
+	return max(state.ExitCode(), 0), nil
+}
+
+// Sweep finds nothing on this system.
+func Sweep(string) int { return 0 }
+
+// Means names how processes are held, for people.
+func Means() string { return "process groups" }
