@@ -1,0 +1,139 @@
+package devidentity
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+)
+
+// subject is whom a token is about, and why it was issued.
+type subject struct {
+	name     string
+	email    string
+	roles    []string
+	clientID string
+	scopes   []string
+	authTime time.Time
+	nonce    string
+	grant    string // what revoking ends together; a prefix of the token's ID
+}
+
+func (s *subject) setUser(u *User)     { s.name, s.email, s.roles = u.Name, u.Email, u.Roles }
+func (s *subject) setClient(c *Client) { s.name, s.roles, s.clientID = c.ID, c.Roles, c.ID }
+
+func (s *subject) has(scope string) bool { return slices.Contains(s.scopes, scope) }
+
+// accessClaims is the body of an access token (RFC 9068).
+type accessClaims struct {
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience string   `json:"aud"`
+	ClientID string   `json:"client_id"`
+	Expires  int64    `json:"exp"`
+	IssuedAt int64    `json:"iat"`
+	AuthTime int64    `json:"auth_time,omitempty"`
+	ID       string   `json:"jti"`
+	Email    string   `json:"email,omitempty"`
+	Roles    []string `json:"roles,omitempty"`
+	Scope    string   `json:"scope,omitempty"`
+}
+
+// idClaims is the body of an ID token (OpenID Connect Core section 2).
+type idClaims struct {
+	Issuer          string `json:"iss"`
+	Subject         string `json:"sub"`
+	Audience        string `json:"aud"`
+	AuthorizedParty string `json:"azp"`
+	Expires         int64  `json:"exp"`
+	IssuedAt        int64  `json:"iat"`
+	AuthTime        int64  `json:"auth_time"`
+	Nonce           string `json:"nonce,omitempty"`
+	AccessTokenHash string `json:"at_hash,omitempty"`
+	profile
+}
+
+// profile is what a relying party may learn about a user, by scope.
+type profile struct {
+	Name              string   `json:"name,omitempty"`
+	PreferredUsername string   `json:"preferred_username,omitempty"`
+	Email             string   `json:"email,omitempty"`
+	EmailVerified     bool     `json:"email_verified,omitempty"`
+	Roles             []string `json:"roles,omitempty"`
+}
+
+func (s *subject) profile() profile {
+	p := profile{Roles: s.roles}
+	if s.has("profile") {
+		p.Name, p.PreferredUsername = s.name, s.name
+	}
+	if s.has("email") && s.email != "" {
+		p.Email, p.EmailVerified = s.email, true
+	}
+	return p
+}
+
+// mint signs tokens. ID tokens and access tokens differ by type, so that one
+// is never taken for the other.
+type mint struct {
+	issuer, audience string
+	keys             *keyRing
+	access, id       jose.Signer
+}
+
+func newMint(issuer, audience string, keys *keyRing) (*mint, error) {
+	m := &mint{issuer: issuer, audience: audience, keys: keys}
+	key := jose.SigningKey{Algorithm: jose.ES256, Key: keys.signing()}
+	var err error
+	if m.access, err = jose.NewSigner(key, (&jose.SignerOptions{}).WithType("at+jwt")); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	if m.id, err = jose.NewSigner(key, (&jose.SignerOptions{}).WithType("JWT")); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	return m, nil
+}
+
+func (m *mint) accessToken(s *subject, ttl time.Duration) (string, error) {
+	now := time.Now()
+	return sign(m.access, accessClaims{
+		Issuer: m.issuer, Subject: s.name, Audience: m.audience, ClientID: s.clientID,
+		IssuedAt: now.Unix(), Expires: now.Add(ttl).Unix(), AuthTime: unixOrZero(s.authTime),
+		ID: s.grant + "." + newID(), Email: s.email, Roles: s.roles, Scope: strings.Join(s.scopes, " "),
+	})
+}
+
+func (m *mint) idToken(s *subject, accessToken string) (string, error) {
+	now := time.Now()
+	sum := sha256.Sum256([]byte(accessToken))
+	return sign(m.id, idClaims{
+		Issuer: m.issuer, Subject: s.name, Audience: s.clientID, AuthorizedParty: s.clientID,
+		IssuedAt: now.Unix(), Expires: now.Add(idTTL).Unix(), AuthTime: s.authTime.Unix(),
+		Nonce: s.nonce, AccessTokenHash: base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]),
+		profile: s.profile(),
+	})
+}
+
+func unixOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func sign(signer jose.Signer, claims any) (string, error) {
+	body, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("identity: writing claims: %w", err)
+	}
+	signed, err := signer.Sign(body)
+	if err != nil {
+		return "", fmt.Errorf("identity: signing: %w", err)
+	}
+	return signed.CompactSerialize()
+}

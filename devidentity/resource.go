@@ -1,0 +1,136 @@
+package devidentity
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// userinfo tells a relying party about the user whose access token it shows
+// (OpenID Connect Core section 5.3).
+func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		w.Header().Set("Allow", "GET, POST")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	claims, err := p.verifier.Verify(r.Context(), bearer(r))
+	if err != nil {
+		challenge(w, http.StatusUnauthorized, "invalid_token", err.Error())
+		return
+	}
+	user, known := p.directory.Load().users[claims.Subject]
+	if !known || !slices.Contains(claims.Scopes, "openid") {
+		challenge(w, http.StatusForbidden, "insufficient_scope", "the token was not granted openid by a user")
+		return
+	}
+	s := subject{scopes: claims.Scopes}
+	s.setUser(user)
+	writeJSON(w, http.StatusOK, struct {
+		Subject string `json:"sub"`
+		profile
+	}{s.name, s.profile()})
+}
+
+// bearer reads the token of a request's Authorization header (RFC 6750).
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// challenge answers as RFC 6750 section 3 wants it. The descriptions are this
+// package's own words.
+func challenge(w http.ResponseWriter, status int, code, description string) {
+	w.Header().Set("WWW-Authenticate", `Bearer realm="mesh", error="`+code+`", error_description="`+printable(description)+`"`)
+	writeJSON(w, status, &oauthError{code, description})
+}
+
+// introspection is RFC 7662 section 2.2.
+type introspection struct {
+	Active   bool     `json:"active"`
+	Scope    string   `json:"scope,omitempty"`
+	ClientID string   `json:"client_id,omitempty"`
+	Username string   `json:"username,omitempty"`
+	Type     string   `json:"token_type,omitempty"`
+	Expires  int64    `json:"exp,omitempty"`
+	Subject  string   `json:"sub,omitempty"`
+	Audience string   `json:"aud,omitempty"`
+	Issuer   string   `json:"iss,omitempty"`
+	ID       string   `json:"jti,omitempty"`
+	Email    string   `json:"email,omitempty"`
+	Roles    []string `json:"roles,omitempty"`
+}
+
+// introspect says what a token means, to clients with a secret: the services.
+func (p *Provider) introspect(w http.ResponseWriter, r *http.Request) {
+	form, err := apiForm(r)
+	if err != nil {
+		p.answerError(w, r, err)
+		return
+	}
+	client, err := p.authenticate(r, form)
+	if err == nil && client.public() {
+		err = refuse("invalid_client", "introspection needs a client with a secret")
+	}
+	if err != nil {
+		p.answerError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, p.describe(r, form.Get("token")))
+}
+
+func (p *Provider) describe(r *http.Request, token string) introspection {
+	if f, ok := p.refreshInfo(token); ok {
+		return introspection{
+			Active: true, Scope: strings.Join(f.Scopes, " "), ClientID: f.Client, Username: f.User,
+			Expires: f.Expires.Unix(), Subject: f.User, Issuer: p.issuer,
+		}
+	}
+	c, err := p.verifier.Verify(r.Context(), token)
+	if err != nil {
+		return introspection{}
+	}
+	return introspection{
+		Active: true, Scope: strings.Join(c.Scopes, " "), ClientID: c.ClientID, Username: c.Subject,
+		Type: "Bearer", Expires: c.Expires.Unix(), Subject: c.Subject, Audience: p.audience,
+		Issuer: p.issuer, ID: c.id, Email: c.Email, Roles: c.Roles,
+	}
+}
+
+// revoke ends a token of the client that asks (RFC 7009). A refresh token
+// takes its whole grant with it. What is no token of this client is answered
+// alike: it is not good, which is what was asked for.
+func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) {
+	form, err := apiForm(r)
+	if err != nil {
+		p.answerError(w, r, err)
+		return
+	}
+	client, err := p.authenticate(r, form)
+	if err == nil {
+		err = p.revokeToken(r, client, form.Get("token"))
+	}
+	if err != nil {
+		p.answerError(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+func (p *Provider) revokeToken(r *http.Request, client *Client, token string) error {
+	if f, ok := p.refreshInfo(token); ok {
+		if f.Client != client.ID {
+			return nil
+		}
+		return p.state.revoke(time.Now().Add(accessTTL+leeway), f.Grant)
+	}
+	c, err := p.verifier.Verify(r.Context(), token)
+	if err != nil || c.ClientID != client.ID {
+		return nil
+	}
+	return p.state.revoke(c.Expires.Add(leeway), c.id)
+}
