@@ -269,7 +269,7 @@ type Restart struct {
 // Stop says how an instance is stopped.
 type Stop struct {
 	// Signal that asks it to stop; SIGTERM unless given.
-	Signal string `yaml:"signal,omitempty" json:"signal,omitempty"`
+	Signal string `yaml:"signal,omitempty" json:"signal,omitempty" jsonschema:"enum=SIGTERM,enum=SIGINT,enum=SIGQUIT,enum=SIGHUP,enum=SIGUSR1,enum=SIGUSR2,enum=SIGKILL"`
 	// Grace before it is killed; 10s unless given.
 	Grace Duration `yaml:"grace,omitempty" json:"grace,omitempty"`
 	// Drain is how long a stream may go on in a reload; 5s unless given.

@@ -1,0 +1,201 @@
+// Package build makes what services run: the Go services of a workspace by one
+// `go build`, others by their own command.
+package build
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+	"github.com/ebef7166/mesh/runtime/process"
+)
+
+// Builder implements runtime.Builder.
+type Builder struct {
+	Dir         string // of the workspace
+	Bin         string // where programs go: Bin/SERVICE/VERSION
+	Logs        *logs.Store
+	Environment runtime.Environment
+	Processes   *process.Driver
+	Progress    func(service, text string) // may be called from any goroutine
+}
+
+// Build implements runtime.Builder.
+func (b *Builder) Build(ctx context.Context, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
+	services = slices.SortedFunc(slices.Values(services), func(x, y *manifest.Service) int { return cmp.Compare(x.Name, y.Name) })
+	guarded := func(name string, a runtime.Artifact, err error) {
+		if ctx.Err() != nil {
+			return // ended by a newer build, which will report
+		}
+		b.log(name, err)
+		report(name, a, err)
+	}
+	var golang, others []*manifest.Service
+	for _, s := range services {
+		if s.Go != "" {
+			golang = append(golang, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	if len(golang) > 0 {
+		group.Go(func() { b.golang(ctx, golang, guarded) })
+	}
+	group.Go(func() { b.commands(ctx, others, guarded) })
+}
+
+// log writes a failed build's message into the service's log.
+func (b *Builder) log(service string, err error) {
+	if err == nil {
+		return
+	}
+	w := b.Logs.Writer(service, service, logs.Build)
+	defer w.Close()
+	fmt.Fprintln(w, err)
+}
+
+// commands runs the build commands of services that have one, a few at a time.
+func (b *Builder) commands(ctx context.Context, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
+	var group errgroup.Group
+	group.SetLimit(4)
+	for _, s := range services {
+		group.Go(func() error {
+			a, err := b.command(ctx, s)
+			report(s.Name, a, err)
+			return nil
+		})
+	}
+	_ = group.Wait() // each has reported for itself
+}
+
+func (b *Builder) command(ctx context.Context, s *manifest.Service) (runtime.Artifact, error) {
+	if !s.Build.Empty() {
+		b.Progress(s.Name, strings.Join(s.Build.Argv(), " "))
+		if err := b.run(ctx, s); err != nil {
+			return runtime.Artifact{}, err
+		}
+	}
+	version, err := fingerprint(s.Dir)
+	return runtime.Artifact{Version: version, Argv: s.Run.Argv()}, err
+}
+
+// run runs a build command. The error ends with what the command printed last.
+func (b *Builder) run(ctx context.Context, s *manifest.Service) error {
+	env, err := b.Environment.Environ(s, "", "")
+	if err != nil {
+		return err
+	}
+	argv, err := expand(s.Build.Argv(), env)
+	if err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	said := &tail{}
+	log := b.Logs.Writer(s.Name, s.Name, logs.Build)
+	defer log.Close()
+	marker := "MESH_BUILD=" + s.Name
+	p, err := b.Processes.Start(process.Spec{Argv: argv, Dir: s.Dir, Env: append(env, marker), Marker: marker,
+		Stdout: io.MultiWriter(log, said), Stderr: io.MultiWriter(log, said)})
+	if err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		p.Stop(ctx, syscall.SIGKILL, 0)
+	}
+	if exit := p.Exit(); exit.Code != 0 {
+		return fmt.Errorf("%s: %s\n%s", strings.Join(argv, " "), exit, said)
+	}
+	return nil
+}
+
+func expand(texts, env []string) ([]string, error) {
+	values := map[string]string{}
+	for _, entry := range env {
+		key, value, _ := strings.Cut(entry, "=")
+		values[key] = value
+	}
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		expanded, err := manifest.Expand(text, func(name string) (string, bool) { v, ok := values[name]; return v, ok })
+		if err != nil {
+			return nil, err
+		}
+		out[i] = expanded
+	}
+	return out, nil
+}
+
+// tail keeps the end of what is written to it, 4 KiB of it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if over := len(t.text) - 4<<10; over > 0 {
+		t.text = t.text[over:]
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(strings.ToValidUTF8(string(t.text), "\uFFFD"))
+}
+
+// install moves a program to its place below Bin and drops old versions.
+func (b *Builder) install(from, service string) (runtime.Artifact, error) {
+	version, err := programVersion(from)
+	if err != nil {
+		return runtime.Artifact{}, err
+	}
+	dir := filepath.Join(b.Bin, service)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return runtime.Artifact{}, err
+	}
+	to := filepath.Join(dir, version)
+	if err := os.Rename(from, to); err != nil {
+		return runtime.Artifact{}, err
+	}
+	prune(dir, 4)
+	return runtime.Artifact{Version: version, Argv: []string{to}}, nil
+}
+
+// prune removes all but the newest files of dir. A program that still runs stays
+// alive without its name.
+func prune(dir string, keep int) {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) <= keep {
+		return
+	}
+	age := func(e os.DirEntry) int64 {
+		info, err := e.Info()
+		if err != nil {
+			return 0
+		}
+		return info.ModTime().UnixNano()
+	}
+	slices.SortFunc(entries, func(x, y os.DirEntry) int { return cmp.Compare(age(y), age(x)) })
+	for _, e := range entries[keep:] {
+		_ = os.Remove(filepath.Join(dir, e.Name())) // it costs disk space only
+	}
+}

@@ -1,0 +1,312 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/modfile"
+
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+)
+
+// golang builds the services of the go.work together and the others alone.
+func (b *Builder) golang(ctx context.Context, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
+	var together []*manifest.Service
+	members := b.members()
+	for _, s := range services {
+		if slices.ContainsFunc(members, func(dir string) bool { return within(s.Dir, dir) }) {
+			together = append(together, s)
+			continue
+		}
+		r := &round{Builder: b, dir: s.Dir, services: []*manifest.Service{s}, report: report}
+		r.build(ctx)
+	}
+	for _, batch := range distinct(together) {
+		r := &round{Builder: b, dir: b.Dir, services: batch, report: report}
+		r.build(ctx)
+	}
+}
+
+// members are the module folders of the go.work, absolute.
+func (b *Builder) members() []string {
+	path := filepath.Join(b.Dir, "go.work")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	work, err := modfile.ParseWork(path, data, nil)
+	if err != nil {
+		return []string{b.Dir} // go build will say what is wrong with it
+	}
+	var dirs []string
+	for _, use := range work.Use {
+		dirs = append(dirs, absolute(b.Dir, use.Path))
+	}
+	return dirs
+}
+
+func absolute(base, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(base, filepath.FromSlash(path))
+}
+
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// distinct splits services into batches in which no two programs have the same
+// name: `go build -o dir/` would silently overwrite one by the other.
+func distinct(services []*manifest.Service) [][]*manifest.Service {
+	var batches [][]*manifest.Service
+	for _, s := range services {
+		i := slices.IndexFunc(batches, func(batch []*manifest.Service) bool {
+			return !slices.ContainsFunc(batch, func(other *manifest.Service) bool { return program(other) == program(s) })
+		})
+		if i < 0 {
+			batches = append(batches, nil)
+			i = len(batches) - 1
+		}
+		batches[i] = append(batches[i], s)
+	}
+	return batches
+}
+
+// program is the name that `go build -o dir/` gives a service's program.
+func program(s *manifest.Service) string {
+	return filepath.Base(filepath.Join(s.Dir, filepath.FromSlash(s.Go)))
+}
+
+// round is one `go build` for several services.
+type round struct {
+	*Builder
+	dir      string // where go build runs
+	work     string // GOWORK, when not the one of dir
+	services []*manifest.Service
+	report   func(string, runtime.Artifact, error)
+}
+
+// build builds all, reports those that came out, and builds again without the
+// culprits where one of them kept the others from being built.
+func (r *round) build(ctx context.Context) {
+	if err := os.MkdirAll(r.Bin, 0o700); err != nil {
+		r.fail(err)
+		return
+	}
+	out, err := os.MkdirTemp(r.Bin, ".build-*")
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	defer os.RemoveAll(out)
+	said, err := r.run(ctx, out)
+	if ctx.Err() != nil {
+		return
+	}
+	missing := r.collect(out)
+	if len(missing) == 0 {
+		return
+	}
+	if err == nil {
+		err = errors.New("go build made no program: is the package called main?")
+	}
+	r.blame(ctx, missing, said, err)
+}
+
+func (r *round) fail(err error) {
+	for _, s := range r.services {
+		r.report(s.Name, runtime.Artifact{}, err)
+	}
+}
+
+// collect reports the programs that there are and returns the other services.
+func (r *round) collect(out string) []*manifest.Service {
+	var missing []*manifest.Service
+	for _, s := range r.services {
+		path := filepath.Join(out, program(s)+executableSuffix)
+		if _, err := os.Stat(path); err != nil {
+			missing = append(missing, s)
+			continue
+		}
+		a, err := r.install(path, s.Name)
+		r.report(s.Name, a, err)
+	}
+	return missing
+}
+
+// blame finds whose errors the compiler printed.
+func (r *round) blame(ctx context.Context, missing []*manifest.Service, said string, err error) {
+	var innocent []*manifest.Service
+	for _, s := range missing {
+		if mine := r.errorsOf(s, said); mine != "" {
+			r.report(s.Name, runtime.Artifact{}, errors.New(mine))
+		} else {
+			innocent = append(innocent, s)
+		}
+	}
+	if len(innocent) == 0 {
+		return
+	}
+	if len(innocent) == len(r.services) || len(innocent) == len(missing) {
+		// Nobody in particular: a shared package, the go.work, or go itself.
+		message := strings.TrimSpace(said)
+		if message == "" {
+			message = err.Error()
+		}
+		for _, s := range innocent {
+			r.report(s.Name, runtime.Artifact{}, errors.New(message))
+		}
+		return
+	}
+	again := &round{Builder: r.Builder, dir: r.dir, work: r.work, services: innocent, report: r.report}
+	if strings.HasPrefix(strings.TrimSpace(said), "go: ") {
+		work, e := r.workWithout(missing, innocent)
+		if e != nil {
+			again.fail(e)
+			return
+		}
+		defer os.Remove(work)
+		again.work = work
+	}
+	again.build(ctx)
+}
+
+// errorsOf are the lines of the compiler's output that point into the service's
+// folder.
+func (r *round) errorsOf(s *manifest.Service, said string) string {
+	rel, err := filepath.Rel(r.dir, s.Dir)
+	if err != nil {
+		return ""
+	}
+	prefix := filepath.ToSlash(rel) + "/"
+	if rel == "." {
+		return strings.TrimSpace(said)
+	}
+	var mine []string
+	for line := range strings.Lines(said) {
+		if pointsInto(strings.TrimSpace(line), prefix) || pointsInto(line, s.Dir) {
+			mine = append(mine, strings.TrimRight(strings.TrimPrefix(line, "./"), "\n"))
+		}
+	}
+	return strings.Join(mine, "\n")
+}
+
+func pointsInto(line, prefix string) bool {
+	i := strings.Index(line, prefix)
+	return i == 0 || i > 0 && strings.ContainsRune(" /\t(", rune(line[i-1]))
+}
+
+// workWithout writes a go.work that leaves out the modules of the culprits.
+func (r *round) workWithout(missing, innocent []*manifest.Service) (string, error) {
+	path := filepath.Join(r.dir, "go.work")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	work, err := modfile.ParseWork(path, data, nil)
+	if err != nil {
+		return "", err
+	}
+	for _, use := range slices.Clone(work.Use) {
+		dir := absolute(r.dir, use.Path)
+		if err := work.DropUse(use.Path); err != nil {
+			return "", err
+		}
+		culprit := slices.ContainsFunc(missing, func(s *manifest.Service) bool { return s.Dir == dir && !slices.Contains(innocent, s) })
+		if culprit {
+			continue
+		}
+		if err := work.AddUse(dir, ""); err != nil {
+			return "", err
+		}
+	}
+	work.Cleanup()
+	f, err := os.CreateTemp(r.Bin, "go-*.work")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(modfile.Format(work.Syntax))
+	return f.Name(), errors.Join(err, f.Close())
+}
+
+// run runs go build and returns what it said of errors.
+func (r *round) run(ctx context.Context, out string) (string, error) {
+	args := []string{"build", "-v", "-buildvcs=false", "-o", out + string(filepath.Separator)}
+	for _, s := range r.services {
+		rel, err := filepath.Rel(r.dir, filepath.Join(s.Dir, filepath.FromSlash(s.Go)))
+		if err != nil {
+			return "", err
+		}
+		args = append(args, "./"+filepath.ToSlash(rel))
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir, cmd.WaitDelay = r.dir, time.Second
+	interruptible(cmd)
+	cmd.Env = os.Environ()
+	if r.work != "" {
+		cmd.Env = append(cmd.Env, "GOWORK="+r.work)
+	}
+	listener := &listener{round: r}
+	cmd.Stdout, cmd.Stderr = listener, listener
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", errors.New("go: no such program on PATH; install Go from https://go.dev/dl, or start mesh from a shell that has it")
+	}
+	return listener.errors.String(), err
+}
+
+// listener parts what go build -v prints: the names of packages are progress,
+// the rest is errors.
+type listener struct {
+	*round
+	errors   bytes.Buffer
+	partial  []byte
+	packages atomic.Int64
+	told     time.Time
+}
+
+func (l *listener) Write(p []byte) (int, error) {
+	l.partial = append(l.partial, p...)
+	for {
+		line, rest, found := bytes.Cut(l.partial, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		l.line(string(line))
+		l.partial = rest
+	}
+}
+
+func (l *listener) line(text string) {
+	switch {
+	case strings.HasPrefix(text, "go: downloading "):
+		l.tell("downloads " + strings.TrimPrefix(text, "go: downloading "))
+	case text != "" && !strings.ContainsAny(text, " :\t"):
+		l.tell(fmt.Sprintf("compiles, %d packages so far: %s", l.packages.Add(1), text))
+	default:
+		l.errors.WriteString(text + "\n")
+	}
+}
+
+// tell says at most ten times a second how far it is.
+func (l *listener) tell(text string) {
+	if time.Since(l.told) < 100*time.Millisecond {
+		return
+	}
+	l.told = time.Now()
+	for _, s := range l.services {
+		l.Progress(s.Name, text)
+	}
+}

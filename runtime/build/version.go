@@ -1,0 +1,106 @@
+package build
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// programVersion identifies the code of a program: the content part of its Go
+// build id, so that the same code has the same version, else a hash.
+func programVersion(path string) (string, error) {
+	if id := buildID(path); id != "" {
+		return id, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:15]), nil
+}
+
+// buildID reads the note that the Go linker writes into ELF files
+// (cmd/internal/buildid): "action/…/content".
+func buildID(path string) string {
+	f, err := elf.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	note := f.Section(".note.go.buildid")
+	if note == nil {
+		return ""
+	}
+	data, err := note.Data()
+	if err != nil || len(data) < 16 {
+		return ""
+	}
+	id := strings.TrimRight(string(data[16:]), "\x00")
+	return id[strings.LastIndexByte(id, '/')+1:]
+}
+
+// Bounds of what a fingerprint reads.
+const (
+	fingerprintFiles = 20_000
+	fingerprintBytes = 8 << 20 // of one file; a larger one counts by size and time
+)
+
+// fingerprint identifies the files below dir: programs of languages that mesh
+// does not know. Hidden folders and node_modules do not count.
+func fingerprint(dir string) (string, error) {
+	h := sha256.New()
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+			return nil // gone meanwhile, or not ours to read
+		case err != nil:
+			return err
+		case d.IsDir() && path != dir && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+			return fs.SkipDir
+		case !d.Type().IsRegular():
+			return nil
+		}
+		if files++; files > fingerprintFiles {
+			return fs.SkipAll
+		}
+		return hashFile(h, dir, path, d)
+	})
+	return hex.EncodeToString(h.Sum(nil)[:8]), err
+}
+
+func hashFile(h io.Writer, dir, path string, d fs.DirEntry) error {
+	info, err := d.Info()
+	if err != nil {
+		return nil // gone meanwhile
+	}
+	rel, err := filepath.Rel(dir, path)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(h, "%s\x00%d\x00%v\x00", rel, info.Size(), info.Mode())
+	if info.Size() > fingerprintBytes {
+		fmt.Fprintf(h, "%d", info.ModTime().UnixNano())
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // gone, or not ours to read
+	}
+	defer f.Close()
+	_, err = io.Copy(h, f)
+	return err
+}

@@ -1,0 +1,81 @@
+package runtime
+
+import (
+	"context"
+	"io"
+	"syscall"
+	"time"
+
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/process"
+)
+
+// Driver starts instances in one way: as processes, or as containers.
+type Driver interface {
+	// Start starts an instance and returns at once. The error is in words for
+	// the person who wrote the manifest.
+	Start(ctx context.Context, l Launch) (Running, error)
+}
+
+// Launch is all that a driver needs to know.
+type Launch struct {
+	Service  *manifest.Service
+	Instance string
+	Argv     []string
+	Dir      string
+	Env      []string
+	Stdout   io.Writer
+	Stderr   io.Writer
+}
+
+// Running is an instance that was started.
+type Running interface {
+	PID() int
+	Done() <-chan struct{} // closed when all of it is gone
+	Exit() process.Exit    // valid once Done is closed
+	// Stop asks it to end, kills it after grace or when ctx ends, and returns
+	// when all of it is gone.
+	Stop(ctx context.Context, signal syscall.Signal, grace time.Duration)
+}
+
+// Processes is the driver that runs instances as processes.
+type Processes struct{ Driver *process.Driver }
+
+// Start implements Driver.
+func (p Processes) Start(_ context.Context, l Launch) (Running, error) {
+	return p.Driver.Start(process.Spec{Argv: l.Argv, Dir: l.Dir, Env: l.Env, Stdout: l.Stdout, Stderr: l.Stderr,
+		Marker: "MESH_INSTANCE=" + l.Instance})
+}
+
+// Endpoints is told which instances may take traffic.
+type Endpoints interface {
+	// Add says that an instance is healthy.
+	Add(Instance)
+	// Remove says that it must get nothing new; nothing new is sent to it once
+	// Remove has returned.
+	Remove(Instance)
+	// Drain waits until what an instance still works on is done, streams for at
+	// most streams, or until ctx ends.
+	Drain(ctx context.Context, i Instance, streams time.Duration)
+}
+
+// Environment knows what an instance is told and where it listens.
+type Environment interface {
+	// Address picks an address for a new instance; "" for one without a port.
+	Address(s *manifest.Service, instance string) (string, error)
+	// Environ is the whole environment of an instance, sorted by name.
+	Environ(s *manifest.Service, instance, address string) ([]string, error)
+}
+
+// Artifact is what a build made.
+type Artifact struct {
+	Version string   // of the code; the same for the same code
+	Argv    []string // what to run
+}
+
+// Builder builds services.
+type Builder interface {
+	// Build builds services together and reports each as soon as it is known,
+	// from any goroutine. It returns when all are reported or ctx ends.
+	Build(ctx context.Context, services []*manifest.Service, report func(service string, a Artifact, err error))
+}

@@ -1,0 +1,150 @@
+package runtime
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// Action is what an operation of a plan does.
+type Action string
+
+// The actions of a plan.
+const (
+	StartService   Action = "start"
+	ReplaceService Action = "replace"
+	ScaleService   Action = "scale"
+	StopService    Action = "stop"
+)
+
+// Operation is one step of a plan, with the reason for it.
+type Operation struct {
+	Action  Action   `json:"action"`
+	Service string   `json:"service"`
+	Cause   string   `json:"cause"`
+	After   []string `json:"after,omitempty"` // "profile healthy"
+}
+
+func (o Operation) String() string {
+	text := fmt.Sprintf("%-8s %s", o.Action, o.Service)
+	if len(o.After) > 0 {
+		text += " after " + strings.Join(o.After, ", ")
+	}
+	return text + " (" + o.Cause + ")"
+}
+
+// Plan is what to do, in an order that respects depends_on. It decides
+// everything; carrying it out decides nothing.
+type Plan []Operation
+
+func (p Plan) String() string {
+	if len(p) == 0 {
+		return "nothing to do"
+	}
+	lines := make([]string, len(p))
+	for i, o := range p {
+		lines[i] = o.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Observed is what runs now: services by name.
+type Observed map[string]ObservedService
+
+// ObservedService is one service as it was last planned.
+type ObservedService struct {
+	Spec     string // of SpecHash
+	Replicas int
+}
+
+// SpecHash identifies everything in a manifest that an instance is started with.
+// What the gateway or a scale changes is not part of it.
+func SpecHash(s *manifest.Service) string {
+	spec := *s
+	spec.Routes, spec.Replicas, spec.Smoke, spec.References, spec.Owner = nil, nil, nil, nil, ""
+	data, err := json.Marshal(spec)
+	if err != nil {
+		panic(fmt.Sprintf("runtime: a manifest that is no JSON: %v", err))
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8])
+}
+
+// NewPlan compares what is wanted with what runs.
+func NewPlan(want []*manifest.Service, observed Observed) Plan {
+	var plan Plan
+	wanted := map[string]bool{}
+	for _, s := range inOrder(want) {
+		wanted[s.Name] = true
+		if op, ok := compare(s, observed); ok {
+			plan = append(plan, op)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(observed)) {
+		if !wanted[name] {
+			plan = append(plan, Operation{Action: StopService, Service: name, Cause: "not wanted any more"})
+		}
+	}
+	return plan
+}
+
+func compare(s *manifest.Service, observed Observed) (Operation, bool) {
+	now, runs := observed[s.Name]
+	op := Operation{Service: s.Name, After: conditions(s)}
+	switch {
+	case !runs:
+		op.Action, op.Cause = StartService, "not running"
+	case now.Spec != SpecHash(s):
+		op.Action, op.Cause = ReplaceService, "its manifest changed"
+	case now.Replicas != s.Instances():
+		op.Action, op.Cause = ScaleService, fmt.Sprintf("%d replicas wanted, %d run", s.Instances(), now.Replicas)
+	default:
+		return op, false
+	}
+	return op, true
+}
+
+func conditions(s *manifest.Service) []string {
+	var after []string
+	for name, condition := range s.DependsOn {
+		after = append(after, name+" "+string(condition))
+	}
+	slices.Sort(after)
+	return after
+}
+
+// inOrder sorts services so that each comes after what it depends on; by name
+// where that leaves a choice.
+func inOrder(services []*manifest.Service) []*manifest.Service {
+	byName := map[string]*manifest.Service{}
+	for _, s := range services {
+		byName[s.Name] = s
+	}
+	sorted := slices.SortedFunc(slices.Values(services), func(a, b *manifest.Service) int { return cmp.Compare(a.Name, b.Name) })
+	var out []*manifest.Service
+	placed := map[string]bool{}
+	var place func(s *manifest.Service)
+	place = func(s *manifest.Service) {
+		if placed[s.Name] {
+			return
+		}
+		placed[s.Name] = true // before the dependencies: a cycle ends here
+		for _, dep := range slices.Sorted(maps.Keys(s.DependsOn)) {
+			if byName[dep] != nil {
+				place(byName[dep])
+			}
+		}
+		out = append(out, s)
+	}
+	for _, s := range sorted {
+		place(s)
+	}
+	return out
+}

@@ -1,0 +1,179 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// roll replaces the instances of a unit by those of the wanted generation.
+type roll struct {
+	*unit
+	ctx context.Context // instances live under it
+	wg  *sync.WaitGroup
+}
+
+// roll starts the new before it stops the old, one by one, and keeps the old
+// when the new does not become healthy. With reload: replace, or with nothing
+// healthy to keep, the old ones are stopped first.
+func (r *roll) roll(work context.Context) {
+	stale := r.stale()
+	var keep, drop []*instance
+	for _, in := range stale {
+		if r.service.Reload == "replace" || r.service.Kind == manifest.KindTask || !in.serving() {
+			drop = append(drop, in)
+		} else {
+			keep = append(keep, in)
+		}
+	}
+	if len(keep) > 0 && r.rejected == r.generation() {
+		return // tried already; the old ones serve on
+	}
+	r.stopEach(work, drop)
+	if work.Err() != nil {
+		return
+	}
+	r.sweep()
+	if len(keep) == 0 {
+		r.fill()
+		r.trim(work)
+		return
+	}
+	r.swap(work, keep)
+}
+
+// serving reports whether the instance has been healthy and still runs.
+func (in *instance) serving() bool {
+	select {
+	case <-in.done:
+		return false
+	default:
+	}
+	select {
+	case <-in.ready:
+		return !in.stopped()
+	default:
+		return false
+	}
+}
+
+func (r *roll) stale() []*instance {
+	var stale []*instance
+	for _, n := range r.numbers() {
+		if in := r.instances[n]; in.gen != r.generation() {
+			stale = append(stale, in)
+		}
+	}
+	return stale
+}
+
+func (r *roll) numbers() []int {
+	var numbers []int
+	for n := range r.instances {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+// fresh counts instances of the wanted generation, those that have ended too:
+// they are not started again by themselves.
+func (r *roll) fresh() int { return len(r.instances) - len(r.stale()) }
+
+// fill starts what is missing, all at once.
+func (r *roll) fill() {
+	for r.fresh() < r.replicas {
+		r.launch()
+	}
+}
+
+// trim stops what is too much, the newest first.
+func (r *roll) trim(work context.Context) {
+	var extra []*instance
+	numbers := r.numbers()
+	for i := len(numbers) - 1; i >= 0 && r.fresh()-len(extra) > r.replicas; i-- {
+		if in := r.instances[numbers[i]]; in.gen == r.generation() {
+			extra = append(extra, in)
+		}
+	}
+	r.stopEach(work, extra)
+}
+
+// launch starts an instance under the lowest number that is free.
+func (r *roll) launch() *instance {
+	n := 1
+	for r.instances[n] != nil {
+		n++
+	}
+	in := newInstance(r.sup, r.service, r.id(n), *r.artifact, r.generation())
+	r.instances[n] = in
+	r.wg.Go(func() { in.run(r.ctx) })
+	return in
+}
+
+func (r *roll) swap(work context.Context, old []*instance) {
+	for len(old) > 0 && r.fresh() < r.replicas {
+		in := r.launch()
+		if reason := r.awaitReady(work, in); reason != "" {
+			r.reject(work, in, reason)
+			return
+		}
+		if work.Err() != nil {
+			return
+		}
+		old[0].stop(true)
+		old = old[1:]
+	}
+	r.fill()
+	r.stopEach(work, r.stale())
+}
+
+// awaitReady returns why the instance did not become healthy, or "" when it did
+// or work ended.
+func (r *roll) awaitReady(work context.Context, in *instance) string {
+	late := time.NewTimer(swapPatience)
+	defer late.Stop()
+	trouble := make(chan string, 1)
+	watching, stop := context.WithCancel(work)
+	defer stop()
+	r.wg.Go(func() {
+		_ = r.sup.table.watch(watching, func(s Snapshot) bool {
+			for _, i := range s.Of(r.name) {
+				if i.Instance == in.view.Instance && (i.State == Backoff || i.State == Failed) {
+					trouble <- i.Reason
+					return true
+				}
+			}
+			return false
+		})
+	})
+	select {
+	case <-in.ready:
+	case <-work.Done():
+	case reason := <-trouble:
+		return reason
+	case <-late.C:
+		return fmt.Sprintf("not healthy after %v", swapPatience)
+	}
+	return ""
+}
+
+// reject stops a new instance and says on the old ones why they still serve.
+func (r *roll) reject(work context.Context, in *instance, reason string) {
+	r.rejected = r.generation()
+	r.stopEach(work, []*instance{in})
+	for n, other := range r.instances {
+		if other == in {
+			delete(r.instances, n)
+		}
+	}
+	r.sup.table.remove(in.id())
+	r.sup.table.annotate(r.name, "the new version did not become healthy, this one serves on: "+reason)
+}
+
+// id is the instance's name; unlike the rest of the view it never changes.
+func (in *instance) id() string { return in.view.Instance }

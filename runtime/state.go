@@ -1,0 +1,128 @@
+// Package runtime plans and supervises: it builds services, starts their
+// instances in order, probes, restarts, reloads and stops them. One goroutine
+// owns each service and one each instance; everybody else sees copies.
+package runtime
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// State of an instance.
+type State string
+
+// The states of the contract.
+const (
+	Pending   State = "pending"   // waits for what it depends on
+	Building  State = "building"  // waits for its first build
+	Starting  State = "starting"  // runs, has not been healthy yet
+	Healthy   State = "healthy"   // takes traffic
+	Unhealthy State = "unhealthy" // runs, takes no traffic
+	Stopping  State = "stopping"  // drains or is asked to end
+	Exited    State = "exited"    // has ended and is not started again
+	Backoff   State = "backoff"   // has ended and is started again soon
+	Failed    State = "failed"    // is not tried again until something changes
+)
+
+// Running reports whether the instance has a process.
+func (s State) Running() bool {
+	return s == Starting || s == Healthy || s == Unhealthy || s == Stopping
+}
+
+// Final reports whether nothing more happens by itself.
+func (s State) Final() bool { return s == Exited || s == Failed }
+
+// Instance is what is known of one instance, as `mesh ps -o json` prints it.
+type Instance struct {
+	Service     string     `json:"service"`
+	Instance    string     `json:"instance"`
+	Kind        string     `json:"kind"`
+	Driver      string     `json:"driver"`
+	State       State      `json:"state"`
+	PID         int        `json:"pid"`
+	ContainerID string     `json:"container_id"`
+	Address     string     `json:"address"` // host:port, "" without a port
+	URL         string     `json:"url"`
+	Version     string     `json:"version"`
+	Restarts    int        `json:"restarts"`
+	ExitCode    *int       `json:"exit_code"` // of the last exit
+	StartedAt   *time.Time `json:"started_at"`
+	CPUPercent  float64    `json:"cpu_percent"`
+	MemoryBytes int64      `json:"memory_bytes"`
+	Reason      string     `json:"reason"` // why it is in this state, in words
+}
+
+// Completed reports whether the instance of a task has done its work.
+func (i Instance) Completed() bool {
+	return i.State == Exited && i.ExitCode != nil && *i.ExitCode == 0
+}
+
+// Service is what is known of a service beside its instances.
+type Service struct {
+	Name       string `json:"name"`
+	Kind       string `json:"kind"`
+	Replicas   int    `json:"replicas"`    // wanted
+	Stopped    bool   `json:"stopped"`     // by the user
+	Building   bool   `json:"building"`    // a build is under way
+	Progress   string `json:"progress"`    // of that build, in words
+	BuildError string `json:"build_error"` // of the newest build; "" when it went well
+	Version    string `json:"version"`     // of the newest build
+}
+
+// Snapshot is the state of everything at one moment.
+type Snapshot struct {
+	Services  []Service  `json:"services"`
+	Instances []Instance `json:"instances"`
+}
+
+// Of returns the instances of one service.
+func (s Snapshot) Of(service string) []Instance {
+	var found []Instance
+	for _, i := range s.Instances {
+		if i.Service == service {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// Service returns what is known of the service called name.
+func (s Snapshot) Service(name string) (Service, bool) {
+	i := slices.IndexFunc(s.Services, func(svc Service) bool { return svc.Name == name })
+	if i < 0 {
+		return Service{}, false
+	}
+	return s.Services[i], true
+}
+
+// Event is one change: of an instance, or of a service where Instance is nil.
+type Event struct {
+	Time     time.Time `json:"time"`
+	Instance *Instance `json:"instance,omitempty"`
+	Removed  bool      `json:"removed,omitempty"` // the instance is gone
+	Service  *Service  `json:"service,omitempty"`
+}
+
+// Apply is the snapshot after the event.
+func (s Snapshot) Apply(e Event) Snapshot {
+	switch {
+	case e.Instance != nil:
+		s.Instances = slices.DeleteFunc(slices.Clone(s.Instances), func(i Instance) bool { return i.Instance == e.Instance.Instance })
+		if !e.Removed {
+			s.Instances = append(s.Instances, *e.Instance)
+		}
+		slices.SortFunc(s.Instances, compareInstances)
+	case e.Service != nil:
+		s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(i Service) bool { return i.Name == e.Service.Name })
+		if !e.Removed {
+			s.Services = append(s.Services, *e.Service)
+		}
+		slices.SortFunc(s.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	return s
+}
+
+func compareInstances(a, b Instance) int {
+	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(len(a.Instance), len(b.Instance)), cmp.Compare(a.Instance, b.Instance))
+}

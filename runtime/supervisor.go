@@ -1,0 +1,294 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/ebef7166/mesh/internal/broadcast"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/logs"
+)
+
+// Options is what a supervisor works with.
+type Options struct {
+	Logs        *logs.Store
+	Endpoints   Endpoints
+	Environment Environment
+	Builder     Builder
+	Processes   Driver
+	Containers  Driver // nil: none
+}
+
+// Supervisor keeps services in the state that is wanted of them.
+type Supervisor struct {
+	logs       *logs.Store
+	endpoints  Endpoints
+	env        Environment
+	processes  Driver
+	containers Driver
+	builds     *buildQueue
+	table      *table
+
+	mu    sync.Mutex
+	units map[string]*unit
+	ctx   context.Context // Run's, for units that start later; nil before Run
+	wg    sync.WaitGroup  // units
+}
+
+// New returns a supervisor of nothing.
+func New(o Options) *Supervisor {
+	s := &Supervisor{logs: o.Logs, endpoints: o.Endpoints, env: o.Environment, processes: o.Processes,
+		containers: o.Containers, table: newTable(), units: map[string]*unit{}}
+	s.builds = newBuildQueue(o.Builder, s.built)
+	return s
+}
+
+// Run supervises until ctx ends, and then stops every service, each after those
+// that depend on it and within its grace. hard ends that patience: everything
+// is killed.
+func (s *Supervisor) Run(ctx, hard context.Context) error {
+	unitCtx, cancel := context.WithCancel(hard)
+	defer cancel()
+	s.mu.Lock()
+	s.ctx = unitCtx
+	for _, u := range s.units {
+		s.launch(u)
+	}
+	s.mu.Unlock()
+	buildCtx, stopBuilds := context.WithCancel(ctx)
+	defer stopBuilds()
+	var building sync.WaitGroup
+	building.Go(func() { s.builds.run(buildCtx) })
+	<-ctx.Done()
+	stopBuilds()
+	building.Wait()
+	s.stopAll()
+	cancel()
+	s.wg.Wait()
+	return nil
+}
+
+// launch starts a unit's goroutine; s.mu is held.
+func (s *Supervisor) launch(u *unit) {
+	ctx := s.ctx
+	s.wg.Go(func() { u.run(ctx) })
+}
+
+func (s *Supervisor) driver(service *manifest.Service) Driver {
+	if service.Container() && s.containers != nil {
+		return s.containers
+	}
+	return s.processes
+}
+
+// Observed is what was last applied.
+func (s *Supervisor) Observed() Observed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := Observed{}
+	for name, u := range s.units {
+		o[name] = u.observed
+	}
+	return o
+}
+
+// Apply carries out a plan for the services it was made for.
+func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
+	byName := map[string]*manifest.Service{}
+	for _, svc := range services {
+		byName[svc.Name] = svc
+	}
+	var build []*manifest.Service
+	for _, op := range plan {
+		switch op.Action {
+		case StopService:
+			s.remove(op.Service)
+		case ScaleService:
+			s.scaleTo(byName[op.Service])
+		case StartService, ReplaceService:
+			s.put(byName[op.Service])
+			build = append(build, byName[op.Service])
+		}
+	}
+	s.requestBuild(build)
+}
+
+func (s *Supervisor) requestBuild(services []*manifest.Service) {
+	for _, svc := range services {
+		if !svc.External() {
+			s.table.service(svc.Name, func(t *Service) { t.Building = true })
+		}
+	}
+	s.builds.request(services)
+}
+
+// Progress says how far the build of a service is, for the views.
+func (s *Supervisor) Progress(service, text string) {
+	s.table.service(service, func(t *Service) {
+		if t.Building {
+			t.Progress = text
+		}
+	})
+}
+
+// put makes a unit for the service, or gives the one there is a new manifest.
+func (s *Supervisor) put(svc *manifest.Service) {
+	s.mu.Lock()
+	u := s.units[svc.Name]
+	fresh := u == nil
+	if fresh {
+		u = newUnit(s, svc)
+		s.units[svc.Name] = u
+	}
+	u.observed = ObservedService{Spec: SpecHash(svc), Replicas: svc.Instances()}
+	s.mu.Unlock()
+	s.table.service(svc.Name, func(t *Service) {
+		t.Kind, t.Replicas = string(svc.Kind), svc.Instances()
+	})
+	switch {
+	case !fresh:
+		u.tell(func() { u.respecify(svc) })
+	case svc.External():
+		u.external()
+	default:
+		u.placeholders(Pending, "")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fresh && s.ctx != nil {
+		s.launch(u)
+	}
+}
+
+func (s *Supervisor) remove(name string) {
+	s.mu.Lock()
+	u := s.units[name]
+	delete(s.units, name)
+	s.mu.Unlock()
+	if u != nil {
+		u.tell(func() { u.removed, u.stopped = true, true })
+	}
+}
+
+func (s *Supervisor) scaleTo(svc *manifest.Service) { _ = s.Scale(svc.Name, svc.Instances()) }
+
+// built hands a finished build to its service.
+func (s *Supervisor) built(name string, a Artifact, err error) {
+	u, e := s.unit(name)
+	if e != nil {
+		return // removed meanwhile
+	}
+	u.tell(func() { u.accept(a, err) })
+}
+
+func (s *Supervisor) unit(name string) (*unit, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.units[name]; u != nil {
+		return u, nil
+	}
+	return nil, &manifest.UnknownService{Name: name, Known: slices.Sorted(maps.Keys(s.units))}
+}
+
+func (s *Supervisor) each(names []string, do func(*unit)) error {
+	var units []*unit
+	for _, name := range names {
+		u, err := s.unit(name)
+		if err != nil {
+			return err
+		}
+		units = append(units, u)
+	}
+	for _, u := range units {
+		do(u)
+	}
+	return nil
+}
+
+// Start starts services that were stopped or have failed. Like the commands
+// below it returns once the service has been told; the error is for a name that
+// is not known, and then nothing was told.
+func (s *Supervisor) Start(names ...string) error {
+	return s.each(names, func(u *unit) { u.tell(u.start) })
+}
+
+// Stop stops services; they stay stopped until Start.
+func (s *Supervisor) Stop(names ...string) error {
+	return s.each(names, func(u *unit) { u.tell(func() { u.stopped = true }) })
+}
+
+// Restart replaces every instance by a new one of the same code.
+func (s *Supervisor) Restart(names ...string) error {
+	return s.each(names, func(u *unit) { u.tell(u.restart) })
+}
+
+// Rebuild builds services and swaps in what changed.
+func (s *Supervisor) Rebuild(names ...string) error {
+	var services []*manifest.Service
+	err := s.each(names, func(u *unit) { services = append(services, u.manifest()) })
+	if err == nil {
+		s.requestBuild(services)
+	}
+	return err
+}
+
+// Scale sets the number of instances.
+func (s *Supervisor) Scale(name string, replicas int) error {
+	u, err := s.unit(name)
+	if err != nil {
+		return err
+	}
+	if replicas < 0 || replicas > 100 {
+		return fmt.Errorf("scale %s to %d: it takes 0 to 100", name, replicas)
+	}
+	s.mu.Lock()
+	u.observed.Replicas = replicas
+	s.mu.Unlock()
+	u.tell(func() { u.scale(replicas) })
+	return nil
+}
+
+// Snapshot is the state of everything now.
+func (s *Supervisor) Snapshot() Snapshot { return s.table.snapshot() }
+
+// Watch calls see with the state now and again after each change, until see
+// reports that it is done (nil) or ctx ends (its error).
+func (s *Supervisor) Watch(ctx context.Context, see func(Snapshot) (done bool)) error {
+	return s.table.watch(ctx, see)
+}
+
+// Subscribe returns a snapshot and the events from then on. Close the
+// subscription after use; one that has missed events needs a new snapshot.
+func (s *Supervisor) Subscribe() (now Snapshot, events *broadcast.Subscription[Event]) {
+	events = s.table.topic.Subscribe(eventQueue, func() { now = s.table.look() })
+	return now, events
+}
+
+// stopAll stops every service, dependents first, and waits.
+func (s *Supervisor) stopAll() {
+	s.mu.Lock()
+	units := maps.Clone(s.units)
+	s.mu.Unlock()
+	stopped := map[string]chan struct{}{}
+	dependents := map[string][]string{}
+	for name, u := range units {
+		stopped[name] = make(chan struct{})
+		for dep := range u.manifest().DependsOn {
+			dependents[dep] = append(dependents[dep], name)
+		}
+	}
+	var wg sync.WaitGroup
+	for name, u := range units {
+		wg.Go(func() {
+			defer close(stopped[name])
+			for _, dependent := range dependents[name] {
+				<-stopped[dependent]
+			}
+			u.shutdown()
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,357 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// swapPatience is how long a new version may take to become healthy before the
+// old one is kept instead.
+const swapPatience = time.Minute
+
+// unit owns one service: what is wanted of it, and its instances. Its goroutine
+// carries out what is wanted; a command interrupts that, changes what is
+// wanted, and it begins anew.
+type unit struct {
+	sup      *Supervisor
+	name     string
+	observed ObservedService // guarded by sup.mu
+	commands chan func()     // run by the goroutine; unbuffered
+	ended    chan struct{}   // closed when the goroutine has ended
+
+	mu      sync.Mutex // guards service for readers outside
+	service *manifest.Service
+
+	// What is wanted; changed by commands alone.
+	spec     string
+	replicas int
+	stopped  bool
+	quiet    bool // mesh ends: nothing is drained
+	removed  bool
+	restarts int
+	artifact *Artifact
+	buildErr error
+	rejected generation // a generation that did not become healthy
+
+	// What there is; changed by reconcile alone.
+	instances map[int]*instance
+}
+
+func newUnit(sup *Supervisor, s *manifest.Service) *unit {
+	return &unit{sup: sup, name: s.Name, service: s, spec: SpecHash(s), replicas: s.Instances(),
+		commands: make(chan func()), ended: make(chan struct{}), instances: map[int]*instance{}}
+}
+
+func (u *unit) manifest() *manifest.Service {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.service
+}
+
+// tell runs a command on the unit's goroutine and returns when it has run. After
+// the goroutine has ended nothing happens.
+func (u *unit) tell(command func()) {
+	ran := make(chan struct{})
+	select {
+	case u.commands <- func() { command(); close(ran) }:
+		<-ran
+	case <-u.ended:
+	}
+}
+
+// run is the unit's goroutine.
+func (u *unit) run(ctx context.Context) {
+	defer close(u.ended)
+	var instances sync.WaitGroup
+	defer instances.Wait()
+	for !u.gone() {
+		work, interrupt := context.WithCancel(ctx)
+		settled := make(chan struct{})
+		go func() { defer close(settled); u.reconcile(work, ctx, &instances) }()
+		u.await(ctx, settled, interrupt)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+	u.sup.table.removeService(u.name)
+}
+
+// await returns after a command has run, or, for a unit that is to go, when its
+// work is done. The work has ended then.
+func (u *unit) await(ctx context.Context, settled chan struct{}, interrupt func()) {
+	idle := settled
+	for {
+		select {
+		case command := <-u.commands:
+			interrupt()
+			<-settled
+			command()
+			return
+		case <-idle:
+			if u.gone() {
+				interrupt()
+				return
+			}
+			idle = nil
+		case <-ctx.Done():
+			interrupt()
+			<-settled
+			return
+		}
+	}
+}
+
+// gone reports that the unit was removed and has nothing left.
+func (u *unit) gone() bool { return u.removed && len(u.instances) == 0 }
+
+// Commands.
+
+func (u *unit) start() {
+	if u.stopped || u.anyFailed() {
+		u.stopped, u.rejected = false, generation{}
+		u.restarts++
+	}
+}
+
+func (u *unit) anyFailed() bool {
+	return slices.ContainsFunc(u.sup.table.snapshot().Of(u.name), func(i Instance) bool { return i.State.Final() })
+}
+
+func (u *unit) restart() {
+	u.stopped, u.rejected = false, generation{}
+	u.restarts++
+}
+
+func (u *unit) scale(replicas int) {
+	u.replicas = replicas
+	u.sup.table.service(u.name, func(s *Service) { s.Replicas = replicas })
+}
+
+func (u *unit) respecify(s *manifest.Service) {
+	u.mu.Lock()
+	u.service = s
+	u.mu.Unlock()
+	u.spec, u.rejected = SpecHash(s), generation{}
+	u.scale(s.Instances())
+}
+
+// accept takes the result of a build. One that failed changes nothing but the
+// message.
+func (u *unit) accept(a Artifact, err error) {
+	u.buildErr = err
+	if err == nil {
+		if u.artifact == nil || u.artifact.Version != a.Version {
+			u.rejected = generation{}
+		}
+		u.artifact = &a
+	}
+	u.sup.table.service(u.name, func(s *Service) {
+		s.Building, s.BuildError, s.Progress = false, "", ""
+		if err != nil {
+			s.BuildError = err.Error()
+		} else {
+			s.Version = a.Version
+		}
+	})
+	u.sup.table.annotate(u.name, u.buildReason())
+}
+
+func (u *unit) buildReason() string {
+	if u.buildErr == nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(u.buildErr.Error(), "\n")
+	return "the newest code does not build: " + line
+}
+
+func (u *unit) shutdown() {
+	u.tell(func() { u.stopped, u.quiet = true, true })
+	_ = u.sup.table.watch(context.Background(), func(s Snapshot) bool { // ends: grace, then kill
+		return !slices.ContainsFunc(s.Of(u.name), func(i Instance) bool { return i.State.Running() || i.State == Backoff })
+	})
+}
+
+// reconcile drives what there is to what is wanted and returns when that is
+// done, cannot be done, or work ends. Instances live on under ctx.
+func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
+	defer u.sweep()
+	if u.service.External() {
+		return
+	}
+	if u.stopped || u.replicas == 0 {
+		u.stopEach(work, slices.Collect(maps.Values(u.instances)))
+		if u.removed {
+			u.forget()
+		} else if len(u.instances) == 0 {
+			u.placeholders(Exited, "stopped")
+		}
+		return
+	}
+	if u.artifact == nil {
+		u.unbuilt()
+		return
+	}
+	if len(u.instances) == 0 && !u.awaitDependencies(work) {
+		return
+	}
+	r := &roll{unit: u, ctx: ctx, wg: wg}
+	r.roll(work)
+}
+
+// forget drops what is left of the instances of a removed service.
+func (u *unit) forget() {
+	for n, in := range u.instances {
+		select {
+		case <-in.done:
+			delete(u.instances, n)
+		default:
+		}
+	}
+	for _, i := range u.sup.table.snapshot().Of(u.name) {
+		if !i.State.Running() {
+			u.sup.table.remove(i.Instance)
+		}
+	}
+}
+
+func (u *unit) unbuilt() {
+	if u.buildErr != nil {
+		u.placeholders(Failed, "does not build: "+u.buildErr.Error())
+		return
+	}
+	u.placeholders(Building, "")
+}
+
+// placeholders are the rows of instances that do not exist yet.
+func (u *unit) placeholders(state State, reason string) {
+	s := u.manifest()
+	for n := range max(u.replicas, 1) {
+		u.sup.table.set(Instance{Service: u.name, Instance: u.id(n + 1), Kind: string(s.Kind), Driver: driverName(s), State: state, Reason: reason})
+	}
+}
+
+// external is a service that runs elsewhere: it is taken to be well.
+func (u *unit) external() {
+	s := u.manifest()
+	i := Instance{Service: u.name, Instance: u.id(1), Kind: string(s.Kind), Driver: "external", State: Healthy, URL: s.URL,
+		Address: strings.TrimPrefix(strings.TrimPrefix(s.URL, "http://"), "https://")}
+	u.sup.table.set(i)
+	u.sup.endpoints.Add(i)
+}
+
+func (u *unit) id(n int) string { return fmt.Sprintf("%s-%d", u.name, n) }
+
+// awaitDependencies waits for depends_on; false when it was interrupted.
+func (u *unit) awaitDependencies(work context.Context) bool {
+	return nil == u.sup.table.watch(work, func(s Snapshot) bool {
+		missing := unmet(u.service, s)
+		if len(missing) == 0 {
+			return true
+		}
+		u.placeholders(Pending, "waits for "+strings.Join(missing, ", "))
+		return false
+	})
+}
+
+// unmet are the dependencies that have not reached their condition, in words.
+// One that is not part of this run is not waited for.
+func unmet(s *manifest.Service, now Snapshot) []string {
+	var missing []string
+	for _, dep := range slices.Sorted(maps.Keys(s.DependsOn)) {
+		condition := s.DependsOn[dep]
+		service, known := now.Service(dep)
+		if known && !reached(service, now.Of(dep), condition) {
+			missing = append(missing, dep+" to be "+string(condition)+troubled(now.Of(dep)))
+		}
+	}
+	return missing
+}
+
+func troubled(instances []Instance) string {
+	for _, i := range instances {
+		if i.State == Failed || i.State == Backoff {
+			return fmt.Sprintf(" (%s: %s)", i.State, firstSentence(i.Reason))
+		}
+	}
+	return ""
+}
+
+func firstSentence(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// reached reports whether a service has reached a condition: healthy means all
+// its replicas, and of a task that it is done.
+func reached(s Service, instances []Instance, condition manifest.Condition) bool {
+	if s.Kind == string(manifest.KindTask) && condition != manifest.Started {
+		return slices.ContainsFunc(instances, Instance.Completed)
+	}
+	count := 0
+	for _, i := range instances {
+		if i.State == Healthy || condition == manifest.Started && (i.State.Running() || i.Completed()) {
+			count++
+		}
+	}
+	if condition == manifest.Started {
+		return count > 0
+	}
+	return count >= s.Replicas
+}
+
+// sweep removes instances that have ended and are not what is wanted any more.
+// Those that ended as wanted stay, so that it can be seen how.
+func (u *unit) sweep() {
+	for n, in := range u.instances {
+		select {
+		case <-in.done:
+			if in.gen != u.generation() || u.removed || u.live() >= u.replicas && !u.stopped {
+				delete(u.instances, n)
+				u.sup.table.remove(in.view.Instance)
+			}
+		default:
+		}
+	}
+}
+
+func (u *unit) live() int {
+	n := 0
+	for _, in := range u.instances {
+		select {
+		case <-in.done:
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+func (u *unit) generation() generation {
+	g := generation{spec: u.spec, restart: u.restarts}
+	if u.artifact != nil {
+		g.version = u.artifact.Version
+	}
+	return g
+}
+
+// stopEach stops instances at once and waits for all of them, or for work to
+// end.
+func (u *unit) stopEach(work context.Context, instances []*instance) {
+	for _, in := range instances {
+		in.stop(!u.quiet)
+	}
+	for _, in := range instances {
+		select {
+		case <-in.done:
+		case <-work.Done():
+			return
+		}
+	}
+}

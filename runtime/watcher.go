@@ -1,0 +1,147 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// watcher stays with a running instance: it probes, and sees it end.
+type watcher struct {
+	*instance
+	running  Running
+	probe    probe // nil: nothing to ask
+	liveness probe // nil: none declared
+
+	failures int       // of readiness in a row
+	dead     int       // of liveness in a row
+	begun    time.Time // when the program started
+	wait     time.Duration
+	asking   sync.WaitGroup // the goroutines of ask
+}
+
+// watch returns when the program is gone.
+func (w *watcher) watch(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer w.asking.Wait()
+	defer cancel()
+	w.begun, w.wait = time.Now(), firstProbe
+	ready, alive := w.ask(ctx, w.probe, w.settle()), w.ask(ctx, w.liveness, w.interval(w.service.Liveness))
+	for {
+		select {
+		case <-w.running.Done():
+			return
+		case <-w.stopping:
+			w.end(ctx, w.running)
+			return
+		case <-ctx.Done():
+			w.end(ctx, w.running)
+			return
+		case err := <-ready:
+			ready = w.ask(ctx, w.probe, w.seen(err))
+		case err := <-alive:
+			if w.killed(ctx, err) {
+				return
+			}
+			alive = w.ask(ctx, w.liveness, w.interval(w.service.Liveness))
+		}
+	}
+}
+
+// settle is how long to wait before the first answer counts.
+func (w *watcher) settle() time.Duration {
+	if w.probe == nil {
+		return workerSettle
+	}
+	return 0
+}
+
+// ask probes after a pause. The goroutine never blocks on its one answer, which
+// waits in the channel. Without a probe the answer is that all is well, once.
+func (w *watcher) ask(ctx context.Context, p probe, after time.Duration) <-chan error {
+	if p == nil && (w.service.Kind == manifest.KindTask || w.view.State == Healthy) {
+		return nil
+	}
+	answer := make(chan error, 1)
+	w.asking.Go(func() {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if p == nil {
+			answer <- nil
+			return
+		}
+		answer <- p(ctx)
+	})
+	return answer
+}
+
+// seen acts on an answer of the readiness probe and returns when to ask again.
+func (w *watcher) seen(err error) time.Duration {
+	if err == nil {
+		w.failures = 0
+		w.enter()
+		return w.interval(w.service.Health)
+	}
+	w.failures++
+	if w.view.State == Starting {
+		return w.stillStarting(err)
+	}
+	if w.view.State == Healthy && w.failures < threshold(w.service.Health) {
+		return w.interval(w.service.Health)
+	}
+	if w.view.State == Healthy {
+		w.leave()
+	}
+	w.to(Unhealthy, "%v", err)
+	return w.interval(w.service.Health)
+}
+
+func (w *watcher) stillStarting(err error) time.Duration {
+	state := Starting
+	if time.Since(w.begun) > startPatience {
+		state = Unhealthy
+	}
+	if time.Since(w.begun) > time.Second { // not for each of the first quick ones
+		w.to(state, "not healthy yet: %v", err)
+	}
+	w.wait = min(w.wait*3/2, longestProbe)
+	return w.wait
+}
+
+// killed restarts an instance that fails its liveness probe.
+func (w *watcher) killed(ctx context.Context, err error) bool {
+	if err == nil {
+		w.dead = 0
+		return false
+	}
+	w.dead++
+	if w.dead < threshold(w.service.Liveness) {
+		return false
+	}
+	w.to(Unhealthy, "liveness: %v", err)
+	w.leave()
+	stop := w.service.Stop
+	w.running.Stop(ctx, stopSignal(stop), stop.Grace.Or(manifest.DefaultGrace))
+	return true
+}
+
+func (w *watcher) interval(p *manifest.Probe) time.Duration {
+	if p == nil {
+		return manifest.DefaultProbeInterval
+	}
+	return p.Interval.Or(manifest.DefaultProbeInterval)
+}
+
+func threshold(p *manifest.Probe) int {
+	if p == nil || p.Threshold == 0 {
+		return manifest.DefaultThreshold
+	}
+	return p.Threshold
+}
