@@ -53,6 +53,6 @@ func newRoot(d *deps) *cobra.Command {
 	flags.StringVarP(&d.dir, "dir", "C", d.dir, "run as if started in `DIR`")
 	flags.BoolVarP(&d.quiet, "quiet", "q", false, "print results and errors only")
 	flags.BoolVarP(&d.verbose, "verbose", "v", false, "say more")
-	root.AddCommand()
+	root.AddCommand(newInit(d), newNew(d), newGenerate(d))
 	return root
 }

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"charm.land/huh/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/ebef7166/mesh/scaffold"
+)
+
+type newOptions struct {
+	scaffold.ServiceOptions
+	list   bool
+	output string
+	set    []string
+}
+
+// newNew is `mesh new`: a new service, or the list of templates.
+func newNew(d *deps) *cobra.Command {
+	opts := &newOptions{}
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "Write a new service from a template",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if opts.list {
+				return listTemplates(d, opts.output)
+			}
+			return usageError("what is to be made? (see %s --help)", cmd.CommandPath())
+		},
+	}
+	cmd.Flags().BoolVar(&opts.list, "list", false, "list the templates there are")
+	cmd.Flags().StringVarP(&opts.output, "output", "o", "table", "with --list: `table|json|yaml`")
+	cmd.AddCommand(newNewService(d))
+	return cmd
+}
+
+func newNewService(d *deps) *cobra.Command {
+	opts := &newOptions{}
+	cmd := &cobra.Command{
+		Use:   "service NAME",
+		Short: "Write a new domain service under services/NAME",
+		Example: `  mesh new service cart --calls profile --publishes checked_out --consumes billing.paid
+  mesh new service search --template http
+  mesh new service mailer --template worker --consumes billing.paid`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if opts.list {
+				return listTemplates(d, opts.output)
+			}
+			if err := opts.parse(args); err != nil {
+				return err
+			}
+			return runNewService(d, opts)
+		},
+	}
+	opts.flags(cmd)
+	return cmd
+}
+
+func (o *newOptions) flags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.Template, "template", "", "`connect|http|worker`: what kind of service (default connect)")
+	flags.StringVar(&o.Database, "database", "", "`sqlite|postgres|none`: its own database (default the template's)")
+	flags.StringSliceVar(&o.Calls, "calls", nil, "`services` that it calls")
+	flags.StringSliceVar(&o.Publishes, "publishes", nil, "`events` that it sends")
+	flags.StringSliceVar(&o.Consumes, "consumes", nil, "`events` of others that it reacts to, such as billing.paid")
+	flags.StringVar(&o.From, "from", "", "use the template in `DIR` instead of a built-in one")
+	flags.StringArrayVar(&o.set, "set", nil, "`KEY=VALUE` for a template of your own")
+	flags.BoolVar(&o.list, "list", false, "list the templates there are")
+	flags.StringVarP(&o.output, "output", "o", "table", "with --list: `table|json|yaml`")
+}
+
+// parse turns arguments and flags into the options of a service.
+func (o *newOptions) parse(args []string) error {
+	if len(args) > 0 {
+		o.Name = args[0]
+	}
+	o.Set = map[string]string{}
+	for _, pair := range o.set {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return usageError("--set %q: want KEY=VALUE", pair)
+		}
+		o.Set[key] = value
+	}
+	return nil
+}
+
+func runNewService(d *deps, opts *newOptions) error {
+	ws, err := openWorkspace(d)
+	if err != nil {
+		return err
+	}
+	if opts.Name == "" {
+		if !d.streams.interactive() {
+			return usageError("the service needs a name: mesh new service NAME")
+		}
+		if err := askService(opts); err != nil {
+			return err
+		}
+	}
+	files, err := scaffold.NewService(ws, opts.ServiceOptions)
+	if err != nil {
+		return usageError("%w", err)
+	}
+	if err := scaffold.Write(ws.Dir, files); err != nil {
+		return explainWrite(err)
+	}
+	if !d.quiet {
+		fmt.Fprintf(d.streams.Err, "Wrote services/%s (%d files). Next: mesh up %s\n", opts.Name, len(files), opts.Name)
+	}
+	return nil
+}
+
+// openWorkspace finds the workspace that the command is for.
+func openWorkspace(d *deps) (scaffold.Workspace, error) {
+	ws, err := scaffold.Open(d.dir)
+	if errors.Is(err, scaffold.ErrNoWorkspace) {
+		return ws, notFound(err, "mesh init DIR makes a workspace")
+	}
+	return ws, err
+}
+
+// explainWrite adds the next step to what kept files from being written.
+func explainWrite(err error) error {
+	if conflict := (*scaffold.ConflictError)(nil); errors.As(err, &conflict) {
+		return withNext(err, "move these away, or choose another name")
+	}
+	return err
+}
+
+// askService asks for what the command line did not say.
+func askService(opts *newOptions) error {
+	var templates []huh.Option[string]
+	for _, t := range scaffold.Templates() {
+		templates = append(templates, huh.NewOption(t.Name+": "+t.Description, t.Name))
+	}
+	var calls, publishes, consumes string
+	err := huh.NewForm(huh.NewGroup(
+		huh.NewInput().Title("Name").Value(&opts.Name).Validate(scaffold.CheckName),
+		huh.NewSelect[string]().Title("Template").Options(templates...).Value(&opts.Template),
+		huh.NewSelect[string]().Title("Database").Value(&opts.Database).
+			Options(huh.NewOption("the template's own choice", ""), huh.NewOption("SQLite", "sqlite"),
+				huh.NewOption("PostgreSQL", "postgres"), huh.NewOption("none", "none")),
+	), huh.NewGroup(
+		huh.NewInput().Title("Calls").Description("services, separated by commas").Value(&calls),
+		huh.NewInput().Title("Publishes").Description("events, such as checked_out").Value(&publishes),
+		huh.NewInput().Title("Consumes").Description("events of others, such as billing.paid").Value(&consumes),
+	)).Run()
+	if errors.Is(err, huh.ErrUserAborted) {
+		return &failure{err: errors.New("nothing was written"), code: exitInterrupted}
+	}
+	opts.Calls = append(opts.Calls, strings.Split(calls, ",")...)
+	opts.Publishes = append(opts.Publishes, strings.Split(publishes, ",")...)
+	opts.Consumes = append(opts.Consumes, strings.Split(consumes, ",")...)
+	return err
+}
