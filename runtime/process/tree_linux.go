@@ -73,7 +73,7 @@ func (p *Process) reap() (*os.ProcessState, error) {
 // killTree kills the process's group, all its descendants, and what the
 // instance left behind that we have adopted, until nothing is found.
 func (d *Driver) killTree(p *Process) {
-	tree := descendants(p.PID())
+	tree := Descendants(p.PID())
 	p.signalGroup(syscall.SIGKILL)
 	killEach(tree)
 	for range 200 {
@@ -82,7 +82,7 @@ func (d *Driver) killTree(p *Process) {
 			return
 		}
 		for _, pid := range left {
-			killEach(append(descendants(pid), pid))
+			killEach(append(Descendants(pid), pid))
 		}
 		d.reapAdopted()
 		time.Sleep(time.Millisecond) // a killed process takes a moment to go
@@ -123,8 +123,8 @@ func environ(pid int) []byte {
 	return append([]byte{0}, data...)
 }
 
-// descendants are the children of pid, theirs, and so on.
-func descendants(pid int) []int {
+// Descendants are the children of pid, theirs, and so on.
+func Descendants(pid int) []int {
 	found := childrenOf(pid)
 	for i := 0; i < len(found); i++ {
 		found = append(found, childrenOf(found[i])...)

@@ -53,3 +53,6 @@ func Sweep(string) int { return 0 }
 
 // Means names how processes are held, for people.
 func Means() string { return "process groups" }
+
+// Descendants are not known on this system.
+func Descendants(int) []int { return nil }
