@@ -1,0 +1,113 @@
+package devgateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// exchange is a request on its way through the gateway.
+type exchange struct {
+	g      *Gateway
+	caller string
+	callee string
+	route  *compiled // nil on a link
+	who    *Identity
+	trace  trace
+	start  time.Time
+
+	cancel   context.CancelFunc
+	timer    *time.Timer // nil without a timeout
+	timedOut atomic.Bool
+	ended    atomic.Bool // a stream that the gateway ends
+
+	endpoint *endpoint // where it is, or was tried last
+	held     bool      // it is counted in there
+	server   any       // what accepted it; known of streams only
+	stream   bool
+	problem  *problem // what the gateway answered itself
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// begin gives a request its context, which ends when its time is over or the
+// gateway ends it.
+func (x *exchange) begin(r *http.Request) *http.Request {
+	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), exchangeKey{}, x))
+	x.cancel = cancel
+	if x.route != nil && x.route.Timeout > 0 {
+		x.timer = time.AfterFunc(x.route.Timeout, func() {
+			x.timedOut.Store(true)
+			cancel()
+		})
+	}
+	return r.WithContext(ctx)
+}
+
+// finish frees what begin took, and counts the request out of its instance.
+func (x *exchange) finish() {
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+	x.cancel()
+	if x.stream {
+		x.g.streams.remove(x)
+	}
+	if x.held {
+		x.endpoint.release()
+	}
+}
+
+// arrived looks at the head of an answer. The time limit of a stream is over
+// with it.
+func (x *exchange) arrived(res *http.Response) {
+	removeIdentity(res.Header)
+	removeIdentity(res.Trailer)
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		res.Body = &body{ReadCloser: res.Body, x: x, res: res}
+	}
+	if isStream(res) {
+		x.stream = true
+		x.server = res.Request.Context().Value(http.ServerContextKey)
+		if x.timer != nil {
+			x.timer.Stop()
+		}
+		x.g.streams.add(x)
+	}
+}
+
+// end makes a stream stop.
+func (x *exchange) end() {
+	x.ended.Store(true)
+	x.cancel()
+}
+
+// failed says what it means that a service did not answer.
+func (x *exchange) failed(err error) *problem {
+	var tooLarge *http.MaxBytesError
+	var none *noInstance
+	switch {
+	case errors.As(err, &tooLarge):
+		return &problem{status: http.StatusRequestEntityTooLarge, cause: "the request's body is larger than the route allows"}
+	case errors.As(err, &none):
+		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: none.cause, retry: 1}
+	case x.timedOut.Load():
+		return &problem{status: http.StatusGatewayTimeout, service: x.callee, cause: x.callee + " did not answer within " + x.route.Timeout.String()}
+	case x.ended.Load():
+		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: "the instance of " + x.callee + " is being replaced", retry: 1}
+	case errors.Is(err, context.Canceled):
+		return &problem{status: statusClientClosed, service: x.callee, cause: "the client went away"}
+	}
+	return &problem{status: http.StatusBadGateway, service: x.callee, cause: x.callee + " did not answer: " + plainCause(err)}
+}
+
+// statusClientClosed is what nginx logs for a client that did not wait; no
+// client sees it.
+const statusClientClosed = 499

@@ -1,0 +1,99 @@
+package devgateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Identity is who a verified token speaks for.
+type Identity struct {
+	Subject, Email string
+	Roles, Scopes  []string
+}
+
+// TokenVerifier says what an access token is worth. Its error is shown to
+// the sender.
+type TokenVerifier interface {
+	Verify(ctx context.Context, token string) (*Identity, error)
+}
+
+// Config is what a gateway is made from. All of it may be left out.
+type Config struct {
+	Verifier TokenVerifier // nil: nobody is let in where a token is required
+	Hosts    []string      // Host values that are accepted besides loopback's and the routes'
+	Issuer   string        // named in a 401, so that its reader knows where tokens come from
+	Logger   *slog.Logger  // nil: silent
+
+	// Observe gets a record of every request when it is over. It runs on
+	// the request's goroutine, so it must not block.
+	Observe func(Record)
+
+	// Why says in a few words why a service has no healthy instance, for
+	// the 503 that its callers get. It must not block.
+	Why func(service string) string
+
+	// Hold is how long a request waits for a service that is expected to
+	// have an instance soon. Zero means a second.
+	Hold time.Duration
+}
+
+// Gateway proxies requests. Its methods may be called from many goroutines
+// at once.
+type Gateway struct {
+	config Config
+	log    *slog.Logger
+	proxy  *httputil.ReverseProxy
+	http1  *http.Transport
+	http2  *http.Transport
+
+	table   atomic.Pointer[Table]
+	pools   atomic.Pointer[pools]
+	streams streams
+
+	mu      sync.Mutex  // held while instances change, never by a request
+	retired []*endpoint // out of the set, with requests still on them
+}
+
+// New returns a gateway without routes and instances.
+func New(c Config) *Gateway {
+	if c.Hold <= 0 {
+		c.Hold = time.Second
+	}
+	g := &Gateway{config: c, log: c.Logger, http1: newTransport(false), http2: newTransport(true)}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.proxy = g.newProxy()
+	g.table.Store(emptyTable())
+	g.pools.Store(&pools{changed: make(chan struct{})})
+	g.streams.init()
+	return g
+}
+
+// SetTable makes a compiled table the one that decides from now on.
+func (g *Gateway) SetTable(t *Table) { g.table.Store(t) }
+
+// Routes returns the routes of the current table, the most specific first.
+func (g *Gateway) Routes() []Route { return g.table.Load().Routes() }
+
+// newTransport is tuned for few hosts that are near and get many requests:
+// net/http's default keeps two idle connections a host, and opens a new one
+// for most requests under load. Bodies pass as they are.
+func newTransport(http2 bool) *http.Transport {
+	t := &http.Transport{
+		DialContext:           dial,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       50 * time.Second, // less than servers usually wait
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true,
+		Protocols:             new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(!http2)
+	t.Protocols.SetUnencryptedHTTP2(http2)
+	return t
+}

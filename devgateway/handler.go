@@ -1,0 +1,170 @@
+package devgateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// reserved is where the gateway answers itself.
+const reserved = "/.mesh"
+
+// outside is the caller's name in records of requests from outside.
+const outside = "gateway"
+
+// Handler serves the routes of the current table. It is what [Gateway.Serve]
+// serves.
+func (g *Gateway) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{g: g, caller: outside, start: time.Now(), trace: newTrace(r.Header)}
+		noted := &writer{ResponseWriter: w}
+		defer func() { x.observe(noted, r) }()
+		if x.problem = g.admit(x, r); x.problem != nil {
+			x.problem.write(noted, r, x)
+			return
+		}
+		if x.route == nil {
+			g.answerItself(noted, r)
+			return
+		}
+		x.forward(noted, r)
+	})
+}
+
+// admit decides about a request: it is refused, or gets a route and its
+// sender a name. A request for the gateway itself gets no route.
+func (g *Gateway) admit(x *exchange, r *http.Request) *problem {
+	if p := g.check(r); p != nil {
+		return p
+	}
+	removeIdentity(r.Header)
+	t := g.table.Load()
+	if !validHost(r.Host) {
+		return &problem{status: http.StatusBadRequest, cause: "the Host header is not valid"}
+	}
+	host := normalHost(r.Host)
+	if !g.hostAllowed(r, host, t) {
+		return &problem{status: http.StatusMisdirectedRequest, cause: "the gateway does not serve the host " + host + " (gateway.hosts in mesh.yaml adds one)"}
+	}
+	path := r.URL.Path
+	if path == reserved || strings.HasPrefix(path, reserved+"/") {
+		return nil
+	}
+	route, allow := t.match(host, r.Method, path, r.Header)
+	if route != nil && lenient(path) {
+		if other, _ := t.match(host, r.Method, canonical(path), r.Header); other != route {
+			return &problem{status: http.StatusBadRequest, cause: "the path could be read in more than one way"}
+		}
+	}
+	if route == nil {
+		return noRoute(r, allow)
+	}
+	x.route, x.callee = route, route.Service
+	var p *problem
+	x.who, p = g.authenticate(r, route)
+	return p
+}
+
+func noRoute(r *http.Request, allow string) *problem {
+	if allow != "" {
+		return &problem{status: http.StatusMethodNotAllowed, allow: allow, cause: "the route does not take " + r.Method}
+	}
+	return &problem{status: http.StatusNotFound, cause: "no route for " + r.Method + " " + r.URL.Path + " (mesh routes lists them)"}
+}
+
+// forward sends a request on its way and waits for its end.
+func (x *exchange) forward(w *writer, r *http.Request) {
+	if x.route != nil && x.route.BodyLimit > 0 {
+		if r.ContentLength > x.route.BodyLimit {
+			x.problem = x.failed(&http.MaxBytesError{Limit: x.route.BodyLimit})
+			x.problem.write(w, r, x)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, x.route.BodyLimit)
+	}
+	onlyWebSocket(r)
+	r = x.begin(r)
+	defer x.finish()
+	x.g.proxy.ServeHTTP(w, r)
+}
+
+// onlyWebSocket forgets about every other upgrade: a service that switched to
+// h2c, say, would take requests that nobody has checked.
+func onlyWebSocket(r *http.Request) {
+	if up := r.Header["Upgrade"]; len(up) > 0 && (len(up) > 1 || !strings.EqualFold(up[0], "websocket")) {
+		r.Header.Del("Upgrade")
+		r.Header.Del("Http2-Settings")
+	}
+}
+
+// answerItself serves what is below /.mesh.
+func (g *Gateway) answerItself(w *writer, r *http.Request) {
+	var value any
+	switch r.URL.Path {
+	case reserved + "/health":
+		value = map[string]string{"status": "ok"}
+	case reserved + "/routes":
+		value = g.routeList()
+	default:
+		http.NotFound(w, r)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	body, err := json.Marshal(value)
+	if err != nil { // routes and strings cannot fail
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// listedRoute is a route as /.mesh/routes shows it.
+type listedRoute struct {
+	Route
+	Timeout float64 `json:"timeout,omitempty"` // seconds
+}
+
+func (g *Gateway) routeList() []listedRoute {
+	routes := g.Routes()
+	list := make([]listedRoute, 0, len(routes))
+	for _, r := range routes {
+		list = append(list, listedRoute{r, r.Timeout.Seconds()})
+	}
+	return list
+}
+
+// linkHandler serves a link: a service that is known calls another. There is
+// no route and no check of tokens; the callee does that, as it would in
+// production.
+func (g *Gateway) linkHandler(caller, callee string) http.Handler {
+	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{g: g, caller: caller, callee: callee, start: time.Now(), trace: newTrace(r.Header)}
+		noted := &writer{ResponseWriter: w}
+		defer func() { x.observe(noted, r) }()
+		if x.problem = g.admitLink(r); x.problem != nil {
+			x.problem.write(noted, r, x)
+			return
+		}
+		x.forward(noted, r)
+	})
+	// A link has no tokens to ask for: a page in the developer's browser
+	// must not be able to post to it.
+	return http.NewCrossOriginProtection().Handler(serve)
+}
+
+func (g *Gateway) admitLink(r *http.Request) *problem {
+	switch {
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		return &problem{status: http.StatusMethodNotAllowed, cause: r.Method + " is not served"}
+	case !validHost(r.Host) || !g.hostAllowed(r, normalHost(r.Host), nil):
+		return &problem{status: http.StatusMisdirectedRequest, cause: "a link is reached by its address only"}
+	}
+	return nil
+}

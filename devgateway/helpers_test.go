@@ -1,0 +1,178 @@
+package devgateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// tokens is a verifier that knows a few tokens by heart.
+type tokens map[string]Identity
+
+func (t tokens) Verify(_ context.Context, token string) (*Identity, error) {
+	if id, ok := t[token]; ok {
+		return &id, nil
+	}
+	return nil, errors.New("the token is not known")
+}
+
+var people = tokens{
+	"alice": {Subject: "alice", Email: "alice@example.test", Roles: []string{"customer", "beta"}, Scopes: []string{"read"}},
+	"admin": {Subject: "admin", Roles: []string{"admin"}},
+}
+
+// rig is a gateway on a real listener.
+type rig struct {
+	*Gateway
+	t    *testing.T
+	addr string
+	url  string
+
+	client *http.Client // HTTP/1.1
+	h2     *http.Client // HTTP/2 without TLS
+	stop   func()
+
+	mu      sync.Mutex
+	records []Record
+}
+
+func newRig(t *testing.T, config Config, routes ...Route) *rig {
+	t.Helper()
+	r := &rig{t: t, client: &http.Client{Transport: newTransport(false)}, h2: &http.Client{Transport: newTransport(true)}}
+	if config.Verifier == nil {
+		config.Verifier = people
+	}
+	config.Observe = r.observe
+	r.Gateway = New(config)
+	table, err := Compile(routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetTable(table)
+	r.addr, r.stop = r.listen(func(ctx context.Context, ln net.Listener) error { return r.Serve(ctx, ln) })
+	r.url = "http://" + r.addr
+	return r
+}
+
+// listen runs serve on a free port until the test is over, or the returned
+// function is called.
+func (r *rig) listen(serve func(context.Context, net.Listener) error) (addr string, stop func()) {
+	r.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx, ln) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("serve: %v", err)
+		}
+	})
+	r.t.Cleanup(func() {
+		r.client.CloseIdleConnections()
+		r.h2.CloseIdleConnections()
+		stop()
+	})
+	return ln.Addr().String(), stop
+}
+
+func (r *rig) observe(record Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records = append(r.records, record)
+}
+
+// upstream starts a server that speaks HTTP/1.1 and h2c.
+func upstream(t testing.TB, h http.HandlerFunc) Instance {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	t.Cleanup(s.Close)
+	addr := s.Listener.Addr().String()
+	return Instance{ID: "i-" + addr, Addr: addr}
+}
+
+// one makes the set of a single service.
+func one(service string, instances ...Instance) map[string][]Instance {
+	return map[string][]Instance{service: instances}
+}
+
+// seen answers with what a service saw.
+func seen(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	for name, values := range r.Header {
+		w.Header()["Seen-"+name] = values
+	}
+	w.Header().Set("Seen-Target", r.RequestURI)
+	w.Header().Set("Seen-Method", r.Method)
+	_, _ = io.WriteString(w, "hello")
+}
+
+type reply struct {
+	*http.Response
+	body string
+}
+
+func (r *rig) do(method, target string, body io.Reader, header ...string) reply {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), method, r.url+target, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return read(r.t, res)
+}
+
+func read(t testing.TB, res *http.Response) reply {
+	t.Helper()
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{res, string(text)}
+}
+
+// raw sends bytes as they are and reads one answer.
+func (r *rig) raw(request string) reply {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
+		r.t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return read(r.t, res)
+}

@@ -1,0 +1,106 @@
+package devgateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// isIdentity says whether a canonical header name is one that the gateway
+// alone sets: who the caller is, and how the request arrived.
+func isIdentity(name string) bool {
+	switch name {
+	case "Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Original-Uri":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Auth-Request-")
+}
+
+// removeIdentity deletes such headers, whatever their spelling.
+func removeIdentity(h http.Header) {
+	for name := range h {
+		if len(name) > 8 && (name[0]|0x20 == 'x' || name[0]|0x20 == 'f') && isIdentity(http.CanonicalHeaderKey(name)) {
+			delete(h, name)
+		}
+	}
+}
+
+// setIdentity writes the caller under the names that oauth2-proxy uses.
+func setIdentity(h http.Header, id *Identity) {
+	if id == nil {
+		return
+	}
+	h["X-Forwarded-User"] = []string{id.Subject}
+	if id.Email != "" {
+		h["X-Forwarded-Email"] = []string{id.Email}
+	}
+	if len(id.Roles) > 0 {
+		h["X-Forwarded-Groups"] = []string{strings.Join(id.Roles, ",")}
+	}
+}
+
+// authenticate finds out who sends a request, and whether they may.
+func (g *Gateway) authenticate(r *http.Request, c *compiled) (*Identity, *problem) {
+	if c.Auth == AuthNone {
+		return nil, nil
+	}
+	token, given, p := bearerToken(r.Header)
+	switch {
+	case p != nil:
+		return nil, p
+	case !given && c.Auth == AuthOptional && len(c.Roles)+len(c.Scopes) == 0:
+		return nil, nil
+	case !given:
+		return nil, &problem{status: http.StatusUnauthorized, cause: "a token is needed"}
+	case g.config.Verifier == nil:
+		return nil, &problem{status: http.StatusUnauthorized, cause: "there is no identity provider", code: "invalid_token"}
+	}
+	id, err := g.config.Verifier.Verify(r.Context(), token)
+	if err != nil {
+		return nil, &problem{status: http.StatusUnauthorized, cause: err.Error(), code: "invalid_token"}
+	}
+	if id == nil || !headerSafe(id) {
+		return nil, &problem{status: http.StatusUnauthorized, cause: "the token names nobody", code: "invalid_token"}
+	}
+	return id, authorise(id, c)
+}
+
+// bearerToken reads the Authorization header (RFC 6750 section 2.1). Two of
+// them would leave it to the service which one it believes.
+func bearerToken(h http.Header) (token string, given bool, p *problem) {
+	values := h["Authorization"]
+	switch len(values) {
+	case 0:
+		return "", false, nil
+	case 1:
+	default:
+		return "", false, &problem{status: http.StatusBadRequest, cause: "more than one Authorization header"}
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", false, &problem{status: http.StatusUnauthorized, cause: "the Authorization header is not a bearer token", code: "invalid_request"}
+	}
+	return token, true, nil
+}
+
+// headerSafe refuses an identity that would not arrive as one header value.
+func headerSafe(id *Identity) bool {
+	bad := func(s string) bool {
+		return strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
+	}
+	withComma := func(s string) bool { return bad(s) || strings.Contains(s, ",") }
+	return id.Subject != "" && !bad(id.Subject) && !bad(id.Email) && !slices.ContainsFunc(id.Roles, withComma)
+}
+
+// authorise wants one of the route's roles and all of its scopes.
+func authorise(id *Identity, c *compiled) *problem {
+	if len(c.Roles) > 0 && !slices.ContainsFunc(c.Roles, func(role string) bool { return slices.Contains(id.Roles, role) }) {
+		return &problem{status: http.StatusForbidden, cause: "the route needs one of the roles " + strings.Join(c.Roles, ", "), code: "insufficient_scope"}
+	}
+	for _, scope := range c.Scopes {
+		if !slices.Contains(id.Scopes, scope) {
+			return &problem{status: http.StatusForbidden, cause: "the route needs the scope " + scope, code: "insufficient_scope"}
+		}
+	}
+	return nil
+}
