@@ -54,7 +54,8 @@ func readJSON(name string, into any) error {
 	return nil
 }
 
-// contractsImport stands for the workspace's contracts in a set of imports.
+// contractsImport stands for the workspace's contracts in a set of imports:
+// alone for their messages, with /connect for their services.
 const contractsImport = "contracts"
 
 // addModule adds a go.mod and go.sum that fit what files import, unless the
@@ -97,6 +98,8 @@ func importsOf(files []File, module, contracts string) ([]string, error) {
 		for _, spec := range parsed.Imports {
 			name, _ := strconv.Unquote(spec.Path.Value)
 			switch {
+			case inside(name, contracts) && strings.HasSuffix(name, "connect"):
+				out = append(out, contractsImport+"/connect")
 			case inside(name, contracts):
 				out = append(out, contractsImport)
 			case inside(name, module), !strings.Contains(strings.Split(name, "/")[0], "."):
@@ -135,7 +138,7 @@ func moduleFiles(module, contracts string, imports []string) (mod, sum []byte, e
 	if err := f.AddGoStmt(versions.Go); err != nil {
 		return nil, nil, err
 	}
-	if slices.Contains(imports, contractsImport) {
+	if slices.ContainsFunc(imports, func(name string) bool { return inside(name, contractsImport) }) {
 		set.Direct = append(slices.Clone(set.Direct), contracts+" v0.0.0")
 		if err := f.AddReplace(contracts, "", "../../contracts", ""); err != nil {
 			return nil, nil, err

@@ -123,7 +123,7 @@ func updateModules(t *testing.T) {
 		union = append(union, imports...)
 	}
 	slices.Sort(union)
-	union = slices.DeleteFunc(slices.Compact(union), func(s string) bool { return s == contractsImport })
+	union = slices.DeleteFunc(slices.Compact(union), func(s string) bool { return inside(s, contractsImport) })
 	all := tidy(t, union, startMod(t, nil))
 	var data moduleData
 	sums := map[string]int{}
@@ -201,11 +201,12 @@ func tidy(t *testing.T, imports []string, mod []byte) tidied {
 	text := string(mod)
 	var lines strings.Builder
 	for _, name := range imports {
-		if name == contractsImport {
-			name = "example.com/contracts"
-			writeContracts(write, mod)
-			text += "require example.com/contracts v0.0.0\nreplace example.com/contracts => ./contracts\n"
-			tidyIn(t, filepath.Join(dir, "contracts"))
+		if inside(name, contractsImport) {
+			if name = "example.com/" + name; !strings.Contains(text, "replace") {
+				writeContracts(write, mod)
+				text += "require example.com/contracts v0.0.0\nreplace example.com/contracts => ./contracts\n"
+				tidyIn(t, filepath.Join(dir, "contracts"))
+			}
 		}
 		fmt.Fprintf(&lines, "import _ %q\n", name)
 	}
@@ -217,11 +218,12 @@ func tidy(t *testing.T, imports []string, mod []byte) tidied {
 
 func writeContracts(write func(name, text string), mod []byte) {
 	write("contracts/go.mod", strings.Replace(string(mod), "example.com/x", "example.com/contracts", 1))
-	var b strings.Builder
-	for _, name := range contractImports {
-		fmt.Fprintf(&b, "import _ %q\n", name)
+	var messages strings.Builder
+	for _, name := range contractImports[1:] {
+		fmt.Fprintf(&messages, "import _ %q\n", name)
 	}
-	write("contracts/x.go", "package contracts\n"+b.String())
+	write("contracts/x.go", "package contracts\n"+messages.String())
+	write("contracts/connect/x.go", fmt.Sprintf("package connect\nimport _ %q\nimport _ %q\n", contractImports[0], "example.com/contracts"))
 }
 
 func tidyIn(t *testing.T, dir string) {

@@ -40,7 +40,10 @@ type call struct {
 func (s service) Connect() bool { return s.Template == "connect" }
 func (s service) Worker() bool  { return s.Template == "worker" }
 func (s service) DB() bool      { return s.Database != "none" }
-func (s service) Store() bool   { return s.DB() || !s.Worker() }
+func (s service) HTTP() bool    { return s.Template == "http" }
+func (s service) Store() bool   { return s.DB() || s.Connect() }
+func (s service) Memory() bool  { return s.Store() && !s.DB() }
+func (s service) Model() bool   { return s.Store() || len(s.Publishes) > 0 } // whether there is a domain
 func (s service) NATS() bool    { return len(s.Publishes)+len(s.Consumes) > 0 }
 
 func (s service) contractCalls() bool {
@@ -104,7 +107,7 @@ func newService(ws Workspace, opts ServiceOptions) (service, error) {
 	if !slices.Contains([]string{"sqlite", "postgres", "none"}, s.Database) {
 		problems = append(problems, fmt.Errorf("%s is not a database that a template knows (sqlite, postgres, none)", quote(s.Database)))
 	}
-	if s.Worker() && len(opts.Publishes) > 0 && s.Database == "none" {
+	if s.Worker() && len(sorted(opts.Publishes)) > 0 && s.Database == "none" {
 		problems = append(problems, errors.New("a worker that publishes needs a database for its outbox"))
 	}
 	problems = append(problems, s.addCalls(ws, opts), s.addEvents(ws, opts))
