@@ -44,24 +44,33 @@ func withNext(err error, next string) error {
 	return &failure{err: err, next: next, code: exitFailed}
 }
 
-// errSilent ends with exit code 1 where the command has already said why.
-var errSilent = &failure{err: errors.New("failed"), code: exitFailed}
+// errSilent is wrapped where the command has already said why.
+var errSilent = errors.New("already said")
+
+// silent ends with this exit code and says nothing more.
+func silent(code int) error { return &failure{err: errSilent, code: code} }
+
+// asFailure is err with its exit code.
+func asFailure(err error) *failure {
+	var f *failure
+	if !errors.As(err, &f) {
+		return &failure{err: err, code: exitFailed}
+	}
+	return &failure{err: err, next: f.next, code: f.code}
+}
 
 // report prints err to w as people read it and returns the exit code.
 func report(w io.Writer, err error) int {
-	if err == nil {
-		return exitOK
-	}
-	var f *failure
 	switch {
-	case err == error(errSilent):
-		return exitFailed
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errSilent):
+		return asFailure(err).code
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case !errors.As(err, &f):
-		f = &failure{err: err, code: exitFailed}
 	}
-	fmt.Fprintf(w, "mesh: %s\n", strings.TrimSpace(err.Error()))
+	f := asFailure(err)
+	fmt.Fprintf(w, "mesh: %s\n", strings.TrimSpace(f.Error()))
 	if f.next != "" {
 		fmt.Fprintf(w, "  next: %s\n", f.next)
 	}

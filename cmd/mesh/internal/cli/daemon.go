@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	goruntime "runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/process"
+	"github.com/ebef7166/mesh/workspace"
+)
+
+// daemonOptions is what a client tells the daemon that it starts.
+type daemonOptions struct {
+	Dir       string             `json:"dir"`
+	State     string             `json:"state"`
+	Gateway   string             `json:"gateway"`
+	Selection manifest.Selection `json:"selection"`
+	Watch     bool               `json:"watch"`
+}
+
+// File descriptors that the daemon inherits through its guard.
+const (
+	lifelineFD = 3 // the client's: 'd' detaches, the end of it ends the daemon
+	readyFD    = 4 // the daemon's: how the start went
+)
+
+// started is what the daemon says on readyFD.
+type started struct {
+	Error string `json:"error"` // "" when it runs
+	Next  string `json:"next"`
+	Code  int    `json:"code"`
+}
+
+// newGuard is `mesh __guard ARGV…`: see process.Guard.
+func newGuard(*deps) *cobra.Command {
+	return &cobra.Command{Use: "__guard", Hidden: true, DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			// The daemon's death signal follows the thread that starts it.
+			goruntime.LockOSThread()
+			files := []*os.File{os.NewFile(lifelineFD, "lifeline"), os.NewFile(readyFD, "ready")}
+			code, err := process.Guard(cmd.Context(), args, files)
+			if err != nil {
+				return err
+			}
+			if code != 0 {
+				return &failure{err: errors.New("the daemon failed"), code: code}
+			}
+			return nil
+		}}
+}
+
+// newDaemon is `mesh __daemon OPTIONS`: it runs a workspace.
+func newDaemon(*deps) *cobra.Command {
+	return &cobra.Command{Use: "__daemon", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var o daemonOptions
+			if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
+				return err
+			}
+			return runDaemon(cmd.Context(), o, os.NewFile(lifelineFD, "lifeline"), os.NewFile(readyFD, "ready"))
+		}}
+}
+
+func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready io.WriteCloser) error {
+	// A second signal, or losing the client twice, is not waited for.
+	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	again := make(chan os.Signal, 2)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	go killOnSecond(ctx, again, kill)
+
+	d, err := openDaemon(ctx, o)
+	if err != nil {
+		tell(ready, err)
+		return err
+	}
+	tell(ready, nil)
+	go follow(lifeline, stop)
+	group, serving := errgroup.WithContext(hard)
+	serving, done := context.WithCancel(serving)
+	group.Go(func() error {
+		return control.Serve(serving, d.listener, control.Of(d.workspace, d.socket, buildVersion(), stop, kill))
+	})
+	group.Go(func() error {
+		defer done() // the API answers until everything has stopped
+		return d.workspace.Run(ctx, hard)
+	})
+	return group.Wait()
+}
+
+// killOnSecond ends the patience at a signal that comes while the first is being
+// carried out.
+func killOnSecond(ctx context.Context, signals <-chan os.Signal, kill func()) {
+	<-ctx.Done()
+	<-signals // the first one
+	<-signals
+	kill()
+}
+
+// daemon is what runs once everything listens.
+type daemon struct {
+	workspace *workspace.Workspace
+	listener  net.Listener
+	socket    string
+}
+
+func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
+	state, err := workspace.OpenState(o.State)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := control.Listen(ctx, state.Socket())
+	if err != nil {
+		return nil, err
+	}
+	process.Sweep(o.Dir)
+	m, err := manifest.Load(o.Dir)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	w, err := workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: o.Selection, Watch: o.Watch,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return &daemon{workspace: w, listener: ln, socket: filepath.Clean(state.Socket())}, nil
+}
+
+// tell reports to the client how the start went.
+func tell(ready io.WriteCloser, err error) {
+	defer ready.Close()
+	s := started{}
+	if err != nil {
+		f := asFailure(startFailure(err))
+		s = started{Error: f.Error(), Next: f.next, Code: f.code}
+	}
+	_ = json.NewEncoder(ready).Encode(s) // a client that left will not miss it
+}
+
+// startFailure finds the next step for what keeps a workspace from starting.
+func startFailure(err error) error {
+	var busy *workspace.BusyError
+	var problems manifest.Problems
+	var unknown *manifest.UnknownService
+	switch {
+	case errors.As(err, &busy):
+		return withNext(err, fmt.Sprintf("stop it, or take another address: mesh up --gateway 127.0.0.1:0, or gateway.address in %s", manifest.WorkspaceFile))
+	case errors.As(err, &problems):
+		return &failure{err: err, code: exitUsage}
+	case errors.As(err, &unknown):
+		return notFound(err, "")
+	case errors.Is(err, control.ErrRunning):
+		return withNext(err, "mesh dash shows it; mesh down stops it")
+	}
+	return err
+}
+
+// follow waits for the client: a 'd' lets it go, its end stops the daemon.
+func follow(lifeline io.Reader, stop func()) {
+	buf := make([]byte, 1)
+	if n, _ := lifeline.Read(buf); n == 1 && buf[0] == 'd' {
+		return
+	}
+	stop()
+}

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/runtime/process"
+)
+
+// newDown is `mesh down`.
+func newDown(d *deps) *cobra.Command {
+	var volumes bool
+	cmd := &cobra.Command{
+		Use: "down", Short: "Stop everything of this workspace", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDown(cmd.Context(), d, volumes) },
+	}
+	cmd.Flags().BoolVar(&volumes, "volumes", false, "also remove the data: databases, events, keys")
+	return cmd
+}
+
+func runDown(ctx context.Context, d *deps, volumes bool) error {
+	p, err := d.place()
+	if err != nil {
+		return err
+	}
+	client := p.client()
+	err = client.Shutdown(ctx, false)
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		process.Sweep(p.dir) // what a mesh left that was killed together with its guard
+		d.say("Nothing runs here.")
+	case err != nil:
+		return err
+	default:
+		if err := client.Gone(ctx); err != nil {
+			_ = client.Shutdown(context.WithoutCancel(ctx), true) // interrupted: at once, then
+			return err
+		}
+		d.say("Stopped.")
+	}
+	return d.data(p, volumes)
+}
+
+// data removes the data, or says that it was kept.
+func (d *deps) data(p place, remove bool) error {
+	dir := filepath.Join(p.state, "data")
+	if !remove {
+		if _, err := os.Stat(dir); err == nil {
+			d.say("Data is kept in " + dir + "; mesh down --volumes removes it.")
+		}
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the data: %w", err)
+	}
+	d.say("Removed the data.")
+	return nil
+}
+
+// say tells a person what was done.
+func (d *deps) say(text string) {
+	if !d.quiet {
+		fmt.Fprintln(d.streams.Err, text)
+	}
+}

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+)
+
+// newEnv is `mesh env`.
+func newEnv(d *deps) *cobra.Command {
+	var format string
+	var reveal bool
+	cmd := &cobra.Command{
+		Use: "env SERVICE", Short: "Show a service's environment, for a shell or an IDE", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: d.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runEnv(cmd.Context(), d, args[0], format, reveal)
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "shell", "`FORMAT`: shell, dotenv or json")
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "show secrets too")
+	return cmd
+}
+
+func runEnv(ctx context.Context, d *deps, service, format string, reveal bool) error {
+	write, ok := map[string]func(io.Writer, map[string]string) error{"shell": writeShell, "dotenv": writeDotenv, "json": writeJSON}[format]
+	if !ok {
+		return usageError("--format %s: it takes shell, dotenv or json", format)
+	}
+	client, err := d.client()
+	if err != nil {
+		return err
+	}
+	e, err := client.Environment(ctx, service, reveal)
+	if err != nil {
+		return explain(err)
+	}
+	if !reveal && len(e.Secrets) > 0 && !d.quiet {
+		fmt.Fprintf(d.streams.Err, "Masked: %s; --reveal shows them.\n", strings.Join(e.Secrets, ", "))
+	}
+	return write(d.streams.Out, e.Values)
+}
+
+func writeShell(w io.Writer, values map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if _, err := fmt.Fprintf(w, "export %s='%s'\n", name, strings.ReplaceAll(values[name], "'", `'\''`)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeDotenv(w io.Writer, values map[string]string) error {
+	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "$", `\$`)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if _, err := fmt.Fprintf(w, "%s=\"%s\"\n", name, quote.Replace(values[name])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeJSON(w io.Writer, values map[string]string) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(values)
+}
+
+// newExec is `mesh exec`.
+func newExec(d *deps) *cobra.Command {
+	return &cobra.Command{
+		Use: "exec SERVICE -- COMMAND [ARG...]", Short: "Run a command with a service's environment, in its folder",
+		Args: cobra.MinimumNArgs(2), ValidArgsFunction: d.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runExec(cmd.Context(), d, args[0], args[1:])
+		},
+	}
+}
+
+func runExec(ctx context.Context, d *deps, service string, argv []string) error {
+	p, err := d.place()
+	if err != nil {
+		return err
+	}
+	m, err := p.load()
+	if err != nil {
+		return err
+	}
+	s, ok := m.Service(service)
+	if !ok {
+		return explain(&manifest.UnknownService{Name: service, Known: m.Names()})
+	}
+	e, err := p.client().Environment(ctx, service, true)
+	if err != nil {
+		return explain(err)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Dir, d.streams.In, d.streams.Out, d.streams.Err
+	for _, name := range slices.Sorted(maps.Keys(e.Values)) {
+		cmd.Env = append(cmd.Env, name+"="+e.Values[name])
+	}
+	// Interrupted, it gets the chance to end in its own way.
+	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(os.Interrupt) }, 10*time.Second
+	return exitCodeOf(ctx, cmd.Run(), argv[0])
+}
+
+// exitCodeOf passes on the exit code of a command that was run for the user.
+func exitCodeOf(ctx context.Context, err error, program string) error {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &exit) && exit.ExitCode() >= 0:
+		return silent(exit.ExitCode())
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
+		return &failure{err: fmt.Errorf("%s: no such program", filepath.Base(program)), code: 127}
+	}
+	return err
+}
+
+// newRun is `mesh run`.
+func newRun(d *deps) *cobra.Command {
+	return &cobra.Command{
+		Use: "run TASK", Short: "Run a task once, and wait until it is done", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: d.completeServices,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runTask(cmd.Context(), d, args[0]) },
+	}
+}
+
+func runTask(ctx context.Context, d *deps, task string) error {
+	p, err := d.place()
+	if err != nil {
+		return err
+	}
+	m, err := p.load()
+	if err != nil {
+		return err
+	}
+	s, ok := m.Service(task)
+	if !ok {
+		return explain(&manifest.UnknownService{Name: task, Known: m.Names()})
+	}
+	if s.Kind != manifest.KindTask {
+		return usageError("%s is a %s, not a task: mesh restart %s starts it anew", task, s.Kind, task)
+	}
+	return runOnce(ctx, d, p.client(), task)
+}
+
+// runOnce restarts the task and follows its log until it is done.
+func runOnce(ctx context.Context, d *deps, client *control.Client, task string) error {
+	begun := time.Now()
+	if err := client.Steer(ctx, "restart", task); err != nil {
+		return explain(err)
+	}
+	var last runtime.Instance
+	err := client.Watch(ctx, func(now runtime.Snapshot) bool {
+		for _, i := range now.Of(task) {
+			if last = i; i.State.Final() && (i.StartedAt == nil || !i.StartedAt.Before(begun)) {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return explain(err)
+	}
+	if err := client.Logs(ctx, logs.Query{Services: []string{task}, Since: begun}, false, newLinePrinter(d, logOptions{noPrefix: true}).print); err != nil && !errors.Is(err, control.ErrEnded) {
+		return explain(err)
+	}
+	if !last.Completed() {
+		return withNext(fmt.Errorf("%s: %s", task, last.Reason), "mesh why "+task)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/workspace"
+)
+
+// daemonProcess is a daemon that this client started: it lives as long as the
+// client does, unless detach lets it go.
+type daemonProcess struct {
+	guard    *exec.Cmd
+	lifeline *os.File
+	client   *control.Client
+	log      string
+}
+
+// launch starts a daemon under its guard and returns when it listens, or with
+// the reason why it does not. env is added to its environment.
+func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
+	options, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := workspace.OpenState(o.State); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	logPath := filepath.Join(o.State, "run", "daemon.log")
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	lifelineRead, lifeline, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer lifelineRead.Close()
+	ready, readyWrite, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, lifeline.Close())
+	}
+	defer ready.Close()
+	guard := exec.Command(self, "__guard", self, "__daemon", string(options))
+	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
+	guard.Env = append(os.Environ(), env...)
+	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
+	guard.SysProcAttr = ownSession()
+	err = guard.Start()
+	readyWrite.Close()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), lifeline.Close())
+	}
+	d := &daemonProcess{guard: guard, lifeline: lifeline, client: control.NewClient(workspace.Socket(o.State)), log: logPath}
+	return d, d.awaitStart(ready)
+}
+
+// awaitStart reads how the start went.
+func (d *daemonProcess) awaitStart(ready io.Reader) error {
+	var s started
+	if err := json.NewDecoder(ready).Decode(&s); err != nil {
+		d.stop()
+		return withNext(errors.New("the daemon ended before it was up"), "look at "+d.log)
+	}
+	if s.Error == "" {
+		return nil
+	}
+	d.stop()
+	return &failure{err: errors.New(s.Error), next: s.Next, code: s.Code}
+}
+
+// stop lets the lifeline go, which stops everything, and waits for the end.
+func (d *daemonProcess) stop() {
+	d.lifeline.Close()
+	_ = d.guard.Wait() // its exit code repeats what is known
+}
+
+// detach lets the daemon go on without this client.
+func (d *daemonProcess) detach() error {
+	if _, err := d.lifeline.Write([]byte{'d'}); err != nil {
+		return fmt.Errorf("detach: %w", err)
+	}
+	return errors.Join(d.lifeline.Close(), d.guard.Process.Release())
+}
+
+// interrupt stops everything in order; when ctx ends meanwhile, at once.
+func (d *daemonProcess) interrupt(again context.Context) {
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); d.stop() }()
+	select {
+	case <-stopped:
+	case <-again.Done():
+		// It may just have ended by itself.
+		_ = d.client.Shutdown(context.WithoutCancel(again), true)
+		<-stopped
+	}
+}

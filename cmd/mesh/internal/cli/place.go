@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"errors"
+	"path/filepath"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/workspace"
+)
+
+// place is where a command works: a workspace and the copy of it that runs.
+type place struct {
+	dir   string // of the workspace, absolute
+	state string // state folder
+}
+
+// place finds the workspace by walking up.
+func (d *deps) place() (place, error) {
+	set, err := loadSettings()
+	if err != nil {
+		return place{}, err
+	}
+	dir, err := manifest.Find(d.dir)
+	if err != nil {
+		return place{}, notFound(err, "mesh init DIR makes a workspace; mesh demo shows one")
+	}
+	p := place{dir: dir, state: filepath.Join(dir, workspace.StateDir)}
+	if set.state != "" {
+		p.state = set.state
+	}
+	return p, nil
+}
+
+func (p place) client() *control.Client { return control.NewClient(workspace.Socket(p.state)) }
+
+// client is the client of the workspace that the command is in.
+func (d *deps) client() (*control.Client, error) {
+	p, err := d.place()
+	if err != nil {
+		return nil, err
+	}
+	return p.client(), nil
+}
+
+// explain gives an error of the control API its next step and exit code.
+func explain(err error) error {
+	var failed *control.Error
+	var unknown *manifest.UnknownService
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, control.ErrNotRunning):
+		return notFound(err, "mesh up")
+	case errors.As(err, &unknown):
+		return notFound(err, "")
+	case errors.As(err, &failed) && failed.Code == control.CodeUnknown:
+		return notFound(err, "")
+	case errors.As(err, &failed) && failed.Code == control.CodeInvalid:
+		return &failure{err: err, code: exitUsage}
+	}
+	return err
+}
+
+// load reads the manifests; what is wrong with them is exit code 2.
+func (p place) load() (*manifest.Workspace, error) {
+	m, err := manifest.Load(p.dir)
+	var problems manifest.Problems
+	if errors.As(err, &problems) {
+		return nil, &failure{err: manifestError(problems), next: "mesh validate checks again", code: exitUsage}
+	}
+	return m, err
+}
+
+// manifestError says all that is wrong, one a line.
+type manifestError manifest.Problems
+
+func (e manifestError) Error() string {
+	return "the manifests are not valid:\n" + manifest.Problems(e).Error()
+}

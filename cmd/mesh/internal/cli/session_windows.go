@@ -1,0 +1,8 @@
+package cli
+
+import "syscall"
+
+// ownSession keeps the console's Ctrl-C from the daemon: the client decides.
+func ownSession() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
+}

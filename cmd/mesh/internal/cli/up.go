@@ -1,0 +1,256 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/dashboard/tui"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+)
+
+// upOptions are the flags of up, which demo takes too.
+type upOptions struct {
+	detach      bool
+	waitTimeout time.Duration
+	profiles    []string
+	except      []string
+	noDeps      bool
+	noTUI       bool
+	gateway     string
+	driver      string
+	dryRun      bool
+	names       []string
+}
+
+func (o *upOptions) flags(f *pflag.FlagSet) {
+	f.BoolVarP(&o.detach, "detach", "d", false, "return once all is healthy, and leave it running")
+	f.DurationVar(&o.waitTimeout, "wait-timeout", 0, "how long --detach waits after the build (default 2m0s)")
+	f.StringSliceVar(&o.profiles, "profile", nil, "also run the services of `PROFILE`")
+	f.StringSliceVar(&o.except, "except", nil, "do not run `SERVICE`")
+	f.BoolVar(&o.noDeps, "no-deps", false, "run the services named alone")
+	f.BoolVar(&o.noTUI, "no-tui", false, "print log lines instead of the dashboard")
+	f.StringVar(&o.gateway, "gateway", "", "`ADDR` of the gateway; port 0 takes a free one")
+	f.StringVar(&o.driver, "driver", "", "run services as `process` or container")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
+}
+
+// newUp is `mesh up`.
+func newUp(d *deps) *cobra.Command {
+	o := &upOptions{}
+	cmd := &cobra.Command{
+		Use:   "up [SERVICE...]",
+		Short: "Build and run services, with what they depend on and call",
+		Long: `Build and run the services named and what they depend on and call; all of them when none is named.
+On a terminal this opens the dashboard; otherwise, and when CI is set, it prints prefixed log lines.
+Run again with -d in a workspace that runs already, it applies what has changed in the manifests.`,
+		ValidArgsFunction: d.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.names = args
+			return runUp(cmd.Context(), d, o)
+		},
+	}
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+func (o *upOptions) selection() manifest.Selection {
+	return manifest.Selection{Names: o.names, Profiles: o.profiles, NoDeps: o.noDeps, Except: o.except}
+}
+
+func runUp(ctx context.Context, d *deps, o *upOptions) error {
+	p, err := d.place()
+	if err != nil {
+		return err
+	}
+	m, err := p.load()
+	if err != nil {
+		return err
+	}
+	if err := o.prepare(m); err != nil {
+		return err
+	}
+	warnAbout(d, m)
+	client := p.client()
+	status, err := client.Status(ctx)
+	running := err == nil
+	switch {
+	case err != nil && !errors.Is(err, control.ErrNotRunning):
+		return err
+	case o.dryRun:
+		return dryRun(ctx, d, m, o, client, running)
+	case running && !o.detach:
+		return withNext(fmt.Errorf("mesh runs in this workspace already (pid %d)", status.PID), "mesh dash shows it; mesh up -d applies changes; mesh down stops it")
+	case running:
+		return applyChanges(ctx, d, o, client)
+	}
+	return start(ctx, d, o, p)
+}
+
+// prepare completes the options from the settings and checks them against the
+// manifest.
+func (o *upOptions) prepare(m *manifest.Workspace) error {
+	set, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	if o.gateway == "" {
+		o.gateway = set.gateway
+	}
+	if o.driver == "" {
+		o.driver = set.driver
+	}
+	if o.waitTimeout == 0 {
+		o.waitTimeout = set.waitTimeout
+	}
+	if o.driver != "" && o.driver != "process" {
+		return usageError("--driver %s: this version of mesh runs services as processes only", o.driver)
+	}
+	selected, err := m.Select(o.selection())
+	if err != nil {
+		return explain(err)
+	}
+	for _, s := range selected {
+		if s.Container() {
+			return usageError("%s wants a container (%s): this version of mesh runs services as processes only; leave it out with --except %s", s.Name, containerKey(s), s.Name)
+		}
+	}
+	if len(m.Services) == 0 {
+		return &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
+	}
+	return nil
+}
+
+func containerKey(s *manifest.Service) string {
+	switch {
+	case s.Image != "":
+		return "image: " + s.Image
+	case s.Dockerfile != "":
+		return "dockerfile: " + s.Dockerfile
+	}
+	return "driver: container"
+}
+
+func warnAbout(d *deps, m *manifest.Workspace) {
+	for _, w := range m.Warnings {
+		fmt.Fprintf(d.streams.Err, "mesh: warning: %s\n", w)
+	}
+}
+
+func dryRun(ctx context.Context, d *deps, m *manifest.Workspace, o *upOptions, client *control.Client, running bool) error {
+	var plan runtime.Plan
+	var err error
+	if running {
+		plan, err = client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), DryRun: true})
+	} else {
+		selected, e := m.Select(o.selection())
+		plan, err = runtime.NewPlan(selected, nil), e
+	}
+	if err != nil {
+		return explain(err)
+	}
+	fmt.Fprintln(d.streams.Out, plan)
+	return nil
+}
+
+func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Client) error {
+	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: o.selection()})
+	if err != nil {
+		return explain(err)
+	}
+	if !d.quiet {
+		fmt.Fprintln(d.streams.Err, plan)
+	}
+	return waitFor(ctx, d, client, nil, o.waitTimeout)
+}
+
+// start launches the daemon and stays with it, or lets it go once all is
+// healthy.
+func start(ctx context.Context, d *deps, o *upOptions, p place) error {
+	daemon, err := launch(daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Watch: true})
+	if err != nil {
+		return err
+	}
+	if o.detach {
+		return startDetached(ctx, d, o, daemon)
+	}
+	// From here on the first Ctrl-C stops in order and the second at once.
+	again, release := secondSignal(ctx)
+	defer release()
+	defer daemon.interrupt(again)
+	if d.streams.interactive() && !o.noTUI {
+		return dashboard(ctx, d, daemon)
+	}
+	d.banner(ctx, daemon.client)
+	err = followLogs(ctx, d, daemon.client, logOptions{follow: true})
+	if ctx.Err() != nil {
+		fmt.Fprintln(d.streams.Err, "Stopping; once more kills what is left.")
+		return ctx.Err()
+	}
+	return err
+}
+
+// dashboard shows the terminal dashboard; leaving it stops everything, unless it
+// was left by detaching.
+func dashboard(ctx context.Context, d *deps, daemon *daemonProcess) error {
+	left, err := tui.Run(ctx, daemon.client, tui.Options{In: d.streams.In, Out: d.streams.Out, Owner: true})
+	if err != nil || left != tui.Detached {
+		return err
+	}
+	fmt.Fprintln(d.streams.Err, "Detached: it runs on. mesh dash shows it, mesh down stops it.")
+	return daemon.detach()
+}
+
+func startDetached(ctx context.Context, d *deps, o *upOptions, daemon *daemonProcess) error {
+	d.banner(ctx, daemon.client)
+	err := waitFor(ctx, d, daemon.client, nil, o.waitTimeout)
+	if ctx.Err() != nil {
+		again, release := secondSignal(ctx)
+		defer release()
+		daemon.interrupt(again)
+		return err
+	}
+	// Also when something is not healthy: all is left running, so that
+	// `mesh why` works.
+	return errors.Join(err, daemon.detach())
+}
+
+// secondSignal is a context that ends with the next signal after ctx has ended.
+func secondSignal(ctx context.Context) (context.Context, func()) {
+	again, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for range 2 {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+		}
+		cancel()
+	}()
+	return again, func() { signal.Stop(signals); close(done); cancel() }
+}
+
+// banner says where everything is.
+func (d *deps) banner(ctx context.Context, client *control.Client) {
+	if d.quiet {
+		return
+	}
+	s, err := client.Status(ctx)
+	if err != nil {
+		return // the next call will say
+	}
+	fmt.Fprintf(d.streams.Err, "%s: gateway %s, identity %s, registry %s\n", s.Name, s.Gateway.URL, s.Identity.URL, s.Registry.URL)
+}

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// newValidate is `mesh validate`.
+func newValidate(d *deps) *cobra.Command {
+	return &cobra.Command{
+		Use: "validate", Short: "Check the manifests", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			p, err := d.place()
+			if err != nil {
+				return err
+			}
+			m, err := p.load()
+			if err != nil {
+				return err
+			}
+			warnAbout(d, m)
+			d.say(fmt.Sprintf("%s: %d services, all valid", filepath.Base(p.dir), len(m.Services)))
+			return nil
+		},
+	}
+}
+
+// newSchema is `mesh schema`.
+func newSchema(d *deps) *cobra.Command {
+	return &cobra.Command{
+		Use: "schema [workspace|service]", Short: "Print the JSON Schemas of the manifests", Args: cobra.MaximumNArgs(1),
+		ValidArgs: []string{"workspace", "service"},
+		RunE: func(_ *cobra.Command, args []string) error {
+			both := map[string]json.RawMessage{"workspace": manifest.WorkspaceSchema, "service": manifest.ServiceSchema}
+			if len(args) == 0 {
+				enc := json.NewEncoder(d.streams.Out)
+				enc.SetIndent("", "  ")
+				return enc.Encode(both)
+			}
+			schema, ok := both[args[0]]
+			if !ok {
+				return usageError("no schema is called %q: workspace or service", args[0])
+			}
+			_, err := d.streams.Out.Write(schema)
+			return err
+		},
+	}
+}
+
+// newVersion is `mesh version`.
+func newVersion(d *deps) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return out.print(d.streams.Out, map[string]string{"version": buildVersion()}, func(w io.Writer) {
+				fmt.Fprintln(w, "mesh", buildVersion())
+			})
+		},
+	}
+	out.flag(cmd)
+	return cmd
+}

@@ -1,0 +1,231 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+)
+
+// newWait is `mesh wait`.
+func newWait(d *deps) *cobra.Command {
+	var timeout time.Duration
+	var condition string
+	cmd := &cobra.Command{
+		Use: "wait SERVICE...", Short: "Wait until services are healthy", Args: cobra.MinimumNArgs(1),
+		ValidArgsFunction: d.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if condition != "healthy" && condition != "started" && condition != "completed" {
+				return usageError("--for %s: it takes healthy, started or completed", condition)
+			}
+			client, err := d.client()
+			if err != nil {
+				return err
+			}
+			return waitForCondition(cmd.Context(), d, client, args, manifest.Condition(condition), timeout)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 120*time.Second, "how long to wait")
+	cmd.Flags().StringVar(&condition, "for", "healthy", "`CONDITION`: healthy, started or completed")
+	return cmd
+}
+
+// waitFor waits until services (all of them, when none are named) are healthy,
+// for at most timeout after the last build has ended.
+func waitFor(ctx context.Context, d *deps, client *control.Client, names []string, timeout time.Duration) error {
+	return waitForCondition(ctx, d, client, names, manifest.Healthy, timeout)
+}
+
+func waitForCondition(ctx context.Context, d *deps, client *control.Client, names []string, condition manifest.Condition, timeout time.Duration) error {
+	if err := knownServices(ctx, client, names); err != nil {
+		return err
+	}
+	w := &waiting{names: names, condition: condition, progress: newProgress(d), limit: timeout}
+	defer w.progress.done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w.timer = time.AfterFunc(timeout, func() { cancel(errTimeout) })
+	defer w.timer.Stop()
+	err := client.Watch(ctx, w.see)
+	switch {
+	case err == nil:
+		return w.verdict
+	case errors.Is(context.Cause(ctx), errTimeout):
+		return withNext(fmt.Errorf("not %s after %v: %s", condition, timeout, strings.Join(w.missing, ", ")), "mesh why "+firstName(w.missing))
+	}
+	return explain(err)
+}
+
+var errTimeout = errors.New("timeout")
+
+func firstName(missing []string) string {
+	if len(missing) == 0 {
+		return "SERVICE"
+	}
+	name, _, _ := strings.Cut(missing[0], " ")
+	return name
+}
+
+func knownServices(ctx context.Context, client *control.Client, names []string) error {
+	now, err := client.Snapshot(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	var known []string
+	for _, s := range now.Services {
+		known = append(known, s.Name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return explain(&manifest.UnknownService{Name: name, Known: known})
+		}
+	}
+	return nil
+}
+
+// waiting looks at each snapshot.
+type waiting struct {
+	names     []string
+	condition manifest.Condition
+	progress  *progress
+	limit     time.Duration
+	timer     *time.Timer
+
+	missing []string
+	verdict error
+}
+
+// see reports that the wait is over: all are there, or none that is missing can
+// get there by itself.
+func (w *waiting) see(now runtime.Snapshot) bool {
+	w.missing = nil
+	var stuck, building []string
+	for _, s := range now.Services {
+		if len(w.names) > 0 && !slices.Contains(w.names, s.Name) {
+			continue
+		}
+		instances := now.Of(s.Name)
+		w.progress.service(s, instances)
+		if s.Building {
+			building = append(building, s.Name)
+		}
+		if runtime.Reached(s, instances, w.condition) {
+			continue
+		}
+		w.missing = append(w.missing, s.Name+" ("+stateOf(instances)+")")
+		if !s.Building && hopeless(s, instances) {
+			stuck = append(stuck, s.Name)
+		}
+	}
+	if len(building) > 0 {
+		w.timer.Reset(w.limit) // the time is counted after the build
+	}
+	if len(w.missing) == 0 {
+		return true
+	}
+	if len(stuck) > 0 && len(stuck)+waitingFor(now, w.names) >= len(w.missing) {
+		w.verdict = withNext(fmt.Errorf("%s: %s", plainList(stuck), reasonOf(now, stuck[0])), "mesh why "+stuck[0])
+		return true
+	}
+	return false
+}
+
+// waitingFor counts services that wait for others and have not begun.
+func waitingFor(now runtime.Snapshot, names []string) int {
+	n := 0
+	for _, s := range now.Services {
+		if len(names) > 0 && !slices.Contains(names, s.Name) {
+			continue
+		}
+		if slices.ContainsFunc(now.Of(s.Name), func(i runtime.Instance) bool { return i.State == runtime.Pending && i.Reason != "" }) {
+			n++
+		}
+	}
+	return n
+}
+
+func plainList(names []string) string {
+	if len(names) == 1 {
+		return names[0] + " is not healthy"
+	}
+	return strings.Join(names, ", ") + " are not healthy"
+}
+
+func reasonOf(now runtime.Snapshot, service string) string {
+	for _, i := range now.Of(service) {
+		if i.Reason != "" {
+			return i.Reason
+		}
+	}
+	return stateOf(now.Of(service))
+}
+
+func stateOf(instances []runtime.Instance) string {
+	if len(instances) == 0 {
+		return "no instances"
+	}
+	return string(instances[0].State)
+}
+
+// hopeless reports that nothing more happens by itself.
+func hopeless(s runtime.Service, instances []runtime.Instance) bool {
+	if s.BuildError != "" && !slices.ContainsFunc(instances, func(i runtime.Instance) bool { return i.State == runtime.Healthy }) {
+		return true
+	}
+	return len(instances) > 0 && !slices.ContainsFunc(instances, func(i runtime.Instance) bool { return !i.State.Final() })
+}
+
+// progress shows what is waited for: one line that changes on a terminal, a line
+// for each change elsewhere.
+type progress struct {
+	out   io.Writer
+	live  bool
+	quiet bool
+	said  map[string]string
+}
+
+func newProgress(d *deps) *progress {
+	return &progress{out: d.streams.Err, live: terminal(d.streams.Err), quiet: d.quiet, said: map[string]string{}}
+}
+
+func (p *progress) service(s runtime.Service, instances []runtime.Instance) {
+	text := stateOf(instances)
+	if s.Building {
+		text = "building"
+		if p.live && s.Progress != "" {
+			text = "building: " + s.Progress
+		}
+	}
+	if p.quiet || p.said[s.Name] == text || text == string(runtime.Building) {
+		return
+	}
+	p.said[s.Name] = text
+	line := fmt.Sprintf("%-16s %s", s.Name, text)
+	if !p.live {
+		fmt.Fprintln(p.out, line)
+		return
+	}
+	fmt.Fprintf(p.out, "\r\x1b[K%s", clip(line, 100))
+}
+
+func (p *progress) done() {
+	if p.live && len(p.said) > 0 {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
+}
+
+func clip(text string, width int) string {
+	if r := []rune(text); len(r) > width {
+		return string(r[:width-1]) + "…"
+	}
+	return text
+}

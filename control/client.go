@@ -1,0 +1,218 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+)
+
+// ErrNotRunning says that no daemon answers at the socket.
+var ErrNotRunning = errors.New("mesh does not run in this workspace")
+
+// Client speaks to the daemon of one workspace.
+type Client struct{ http *http.Client }
+
+// NewClient returns a client for the socket at path; it connects when it is
+// used.
+func NewClient(path string) *Client {
+	return &Client{http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
+	}}}
+}
+
+// Status of the workspace.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Snapshot is the state of everything now, with what it uses.
+func (c *Client) Snapshot(ctx context.Context) (s runtime.Snapshot, err error) {
+	return s, c.call(ctx, http.MethodGet, "/v1/snapshot", nil, &s)
+}
+
+// Routes of the gateway.
+func (c *Client) Routes(ctx context.Context) (r []devgateway.Route, err error) {
+	return r, c.call(ctx, http.MethodGet, "/v1/routes", nil, &r)
+}
+
+// Environment of a service; reveal shows secrets.
+func (c *Client) Environment(ctx context.Context, service string, reveal bool) (e Environment, err error) {
+	return e, c.call(ctx, http.MethodGet, "/v1/services/"+url.PathEscape(service)+"/env?reveal="+strconv.FormatBool(reveal), nil, &e)
+}
+
+// Explain says why a service is in the state it is in.
+func (c *Client) Explain(ctx context.Context, service string) (e Explanation, err error) {
+	return e, c.call(ctx, http.MethodGet, "/v1/services/"+url.PathEscape(service)+"/why", nil, &e)
+}
+
+// Steer starts, stops, restarts or rebuilds services; verb is one of those
+// words. It returns once the daemon has taken the order.
+func (c *Client) Steer(ctx context.Context, verb string, services ...string) error {
+	return c.call(ctx, http.MethodPost, "/v1/services/"+verb, map[string]any{"services": services}, nil)
+}
+
+// Scale sets the number of instances of a service.
+func (c *Client) Scale(ctx context.Context, service string, replicas int) error {
+	return c.call(ctx, http.MethodPost, "/v1/scale", map[string]any{"service": service, "replicas": replicas}, nil)
+}
+
+// Apply brings the workspace to its manifest on disk.
+func (c *Client) Apply(ctx context.Context, r ApplyRequest) (plan runtime.Plan, err error) {
+	return plan, c.call(ctx, http.MethodPost, "/v1/apply", r, &plan)
+}
+
+// Token makes an access token.
+func (c *Client) Token(ctx context.Context, r TokenRequest) (string, error) {
+	var out struct{ Token string }
+	err := c.call(ctx, http.MethodPost, "/v1/token", r, &out)
+	return out.Token, err
+}
+
+// Shutdown tells the daemon to stop everything and end; now kills what has not
+// stopped yet. Gone waits for that.
+func (c *Client) Shutdown(ctx context.Context, now bool) error {
+	return c.call(ctx, http.MethodPost, "/v1/shutdown", map[string]bool{"now": now}, nil)
+}
+
+// Gone waits until the daemon does not answer any more.
+func (c *Client) Gone(ctx context.Context) error {
+	for {
+		if _, err := c.Status(ctx); errors.Is(err, ErrNotRunning) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Watch calls see with a snapshot now and again after each change, in order,
+// until see reports that it is done (nil), ctx ends, or the daemon does.
+func (c *Client) Watch(ctx context.Context, see func(runtime.Snapshot) (done bool)) error {
+	var now runtime.Snapshot
+	return c.stream(ctx, "/v1/events", func(dec *json.Decoder) (bool, error) {
+		var u Update
+		if err := dec.Decode(&u); err != nil {
+			return false, err
+		}
+		switch {
+		case u.Snapshot != nil:
+			now = *u.Snapshot
+		case u.Event != nil:
+			now = now.Apply(*u.Event)
+		}
+		return see(now), nil
+	})
+}
+
+// Logs calls emit for each line that q wants, and with follow for those that
+// come, until ctx or the daemon ends.
+func (c *Client) Logs(ctx context.Context, q logs.Query, follow bool, emit func(logs.Line) error) error {
+	values := url.Values{"service": q.Services, "follow": {strconv.FormatBool(follow)}}
+	if q.Last > 0 {
+		values.Set("n", strconv.Itoa(q.Last))
+	}
+	if !q.Since.IsZero() {
+		values.Set("since", q.Since.Format(time.RFC3339Nano))
+	}
+	if q.Grep != nil {
+		values.Set("grep", q.Grep.String())
+	}
+	return c.stream(ctx, "/v1/logs?"+values.Encode(), func(dec *json.Decoder) (bool, error) {
+		var line logs.Line
+		if err := dec.Decode(&line); err != nil {
+			return false, err
+		}
+		return false, emit(line)
+	})
+}
+
+// ErrEnded says that the daemon ended while it was listened to.
+var ErrEnded = errors.New("mesh has stopped")
+
+func (c *Client) stream(ctx context.Context, path string, next func(*json.Decoder) (done bool, err error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	resp, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	dec := json.NewDecoder(resp.Body)
+	for {
+		done, err := next(dec)
+		switch {
+		case done:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+			return ErrEnded
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(data)
+	}
+	resp, err := c.do(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// do sends a request and turns an answer that is no success into an error.
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://mesh"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		return nil, ErrNotRunning
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return nil, ErrNotRunning // it ended just now
+	case err != nil:
+		return nil, err
+	case resp.StatusCode < 300:
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	failed := &Error{}
+	if err := json.NewDecoder(resp.Body).Decode(failed); err != nil {
+		return nil, fmt.Errorf("%s %s answered %s", method, path, resp.Status)
+	}
+	return nil, failed
+}

@@ -1,0 +1,281 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/internal/broadcast"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+)
+
+// Workspace is what the server serves.
+type Workspace interface {
+	Status(ctx context.Context) Status
+	Snapshot(ctx context.Context) runtime.Snapshot
+	Subscribe() (runtime.Snapshot, *broadcast.Subscription[runtime.Event])
+	FollowLogs(ctx context.Context, q logs.Query, follow bool, emit func([]logs.Line) error) error
+	Routes() []devgateway.Route
+	Environment(service string, reveal bool) (Environment, error)
+	Explain(ctx context.Context, service string) (Explanation, error)
+	Steer(verb string, services []string) error
+	Scale(service string, replicas int) error
+	Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, error)
+	Token(ctx context.Context, r TokenRequest) (string, error)
+	// Shutdown stops everything and ends the daemon; now kills what has not
+	// stopped yet.
+	Shutdown(now bool)
+}
+
+// Listen makes the socket at path, for this user alone. Another daemon that
+// answers there is left alone: the error is ErrRunning.
+func Listen(ctx context.Context, path string) (net.Listener, error) {
+	if conn, err := dial(ctx, path); err == nil {
+		conn.Close()
+		return nil, ErrRunning
+	}
+	// Nobody answers: what lies there is of a daemon that died.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return listenSocket(ctx, path)
+}
+
+// ErrRunning says that a daemon of this workspace runs already.
+var ErrRunning = errors.New("mesh runs in this workspace already")
+
+// Serve answers on ln until ctx ends.
+func Serve(ctx context.Context, ln net.Listener, w Workspace) error {
+	s := &server{w: w}
+	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx }}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(grace) != nil {
+			server.Close()
+		}
+	})
+	err := server.Serve(ln)
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+type server struct{ w Workspace }
+
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /v1/status", answer(func(r *http.Request) (any, error) { return s.w.Status(r.Context()), nil }))
+	mux.Handle("GET /v1/snapshot", answer(func(r *http.Request) (any, error) { return s.w.Snapshot(r.Context()), nil }))
+	mux.Handle("GET /v1/routes", answer(func(*http.Request) (any, error) { return s.w.Routes(), nil }))
+	mux.Handle("GET /v1/services/{name}/env", answer(s.env))
+	mux.Handle("GET /v1/services/{name}/why", answer(s.why))
+	mux.Handle("POST /v1/services/{verb}", answer(s.steer))
+	mux.Handle("POST /v1/scale", answer(s.scale))
+	mux.Handle("POST /v1/apply", answer(s.apply))
+	mux.Handle("POST /v1/token", answer(s.token))
+	mux.Handle("POST /v1/shutdown", answer(s.shutdown))
+	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/logs", s.logs)
+	return mux
+}
+
+// answer encodes what a handler returns.
+func answer(h func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		result, err := h(r)
+		status := http.StatusOK
+		if err != nil {
+			result, status = failure(err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(result) // a client that left
+	})
+}
+
+func failure(err error) (*Error, int) {
+	var unknown *manifest.UnknownService
+	var problems manifest.Problems
+	var ours *Error
+	switch {
+	case errors.As(err, &ours):
+		return ours, http.StatusBadRequest
+	case errors.As(err, &unknown):
+		return &Error{err.Error(), CodeUnknown}, http.StatusNotFound
+	case errors.As(err, &problems):
+		return &Error{err.Error(), CodeInvalid}, http.StatusBadRequest
+	}
+	return &Error{err.Error(), CodeFailed}, http.StatusInternalServerError
+}
+
+func decode(r *http.Request, into any) error {
+	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20)).Decode(into); err != nil {
+		return &Error{"the request is no JSON: " + err.Error(), CodeInvalid}
+	}
+	return nil
+}
+
+func (s *server) env(r *http.Request) (any, error) {
+	return s.w.Environment(r.PathValue("name"), r.FormValue("reveal") == "true")
+}
+
+func (s *server) why(r *http.Request) (any, error) {
+	return s.w.Explain(r.Context(), r.PathValue("name"))
+}
+
+func (s *server) steer(r *http.Request) (any, error) {
+	var in struct{ Services []string }
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	return nil, s.w.Steer(r.PathValue("verb"), in.Services)
+}
+
+func (s *server) scale(r *http.Request) (any, error) {
+	var in struct {
+		Service  string
+		Replicas int
+	}
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	return nil, s.w.Scale(in.Service, in.Replicas)
+}
+
+func (s *server) apply(r *http.Request) (any, error) {
+	var in ApplyRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	return s.w.Apply(r.Context(), in)
+}
+
+func (s *server) token(r *http.Request) (any, error) {
+	var in TokenRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	token, err := s.w.Token(r.Context(), in)
+	return map[string]string{"token": token}, err
+}
+
+func (s *server) shutdown(r *http.Request) (any, error) {
+	var in struct{ Now bool }
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	s.w.Shutdown(in.Now)
+	return nil, nil
+}
+
+// events streams a snapshot and then every event. A client that is too slow
+// gets a new snapshot in place of what it missed.
+func (s *server) events(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	now, events := s.w.Subscribe()
+	defer func() { events.Close() }()
+	out.send(Update{Snapshot: &now})
+	for out.err == nil {
+		select {
+		case <-r.Context().Done():
+			return
+		case e := <-events.C():
+			if events.Missed() == 0 {
+				out.send(Update{Event: &e})
+				continue
+			}
+			events.Close()
+			now, events = s.w.Subscribe()
+			out.send(Update{Snapshot: &now})
+		}
+	}
+}
+
+func (s *server) logs(w http.ResponseWriter, r *http.Request) {
+	q, err := logQuery(r)
+	if err != nil {
+		answer(func(*http.Request) (any, error) { return nil, err }).ServeHTTP(w, r)
+		return
+	}
+	out := newLines(w)
+	_ = s.w.FollowLogs(r.Context(), q, r.FormValue("follow") == "true", func(lines []logs.Line) error {
+		for i := range lines {
+			out.encode(lines[i])
+		}
+		out.flush()
+		return out.err
+	})
+}
+
+func logQuery(r *http.Request) (logs.Query, error) {
+	q := logs.Query{Services: r.URL.Query()["service"]}
+	var err error
+	if text := r.FormValue("n"); text != "" {
+		if q.Last, err = strconv.Atoi(text); err != nil {
+			return q, &Error{fmt.Sprintf("n: %q is no number", text), CodeInvalid}
+		}
+	}
+	if text := r.FormValue("since"); text != "" {
+		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return q, &Error{"since: " + err.Error(), CodeInvalid}
+		}
+	}
+	if text := r.FormValue("grep"); text != "" {
+		if q.Grep, err = regexp.Compile(text); err != nil {
+			return q, &Error{"grep: " + err.Error(), CodeInvalid}
+		}
+	}
+	return q, nil
+}
+
+// lines writes one JSON object a line.
+type lines struct {
+	w   http.ResponseWriter
+	enc *json.Encoder
+	err error // the first; nothing is written after it
+}
+
+func newLines(w http.ResponseWriter) *lines {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	return &lines{w: w, enc: json.NewEncoder(w)}
+}
+
+func (l *lines) encode(v any) {
+	if l.err == nil {
+		l.err = l.enc.Encode(v)
+	}
+}
+
+func (l *lines) flush() {
+	if l.err == nil {
+		l.err = http.NewResponseController(l.w).Flush()
+	}
+}
+
+func (l *lines) send(v any) {
+	l.encode(v)
+	l.flush()
+}

@@ -1,0 +1,144 @@
+package workspace
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/devregistry"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+)
+
+// endpoints implements runtime.Endpoints: healthy instances go into the
+// registry, and what the registry has goes to the gateway, whoever put it there.
+type endpoints struct {
+	registry *devregistry.Registry
+	gateway  *devgateway.Gateway
+	protocol func(service string) string // of the manifest
+
+	mu  sync.Mutex      // one table at a time
+	h2c map[string]bool // by address: what was found by asking
+}
+
+func newEndpoints(r *devregistry.Registry, g *devgateway.Gateway, protocol func(string) string) *endpoints {
+	return &endpoints{registry: r, gateway: g, protocol: protocol, h2c: map[string]bool{}}
+}
+
+// Add implements runtime.Endpoints.
+func (e *endpoints) Add(i runtime.Instance) {
+	host, text, err := net.SplitHostPort(i.Address)
+	if err != nil {
+		return // a worker, which nobody calls
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return
+	}
+	e.ask(i)
+	e.registry.Register(devregistry.Instance{ID: i.Instance, Service: i.Service, Address: host, Port: port,
+		Meta: map[string]string{"version": i.Version, "driver": i.Driver}})
+	e.refresh()
+}
+
+// ask finds out whether the instance speaks HTTP/2 without TLS, unless its
+// manifest says.
+func (e *endpoints) ask(i runtime.Instance) {
+	speaks := e.protocol(i.Service) == "h2c"
+	if e.protocol(i.Service) == "auto" {
+		speaks = speaksH2C(i.Address)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.h2c[i.Address] = speaks
+}
+
+// Remove implements runtime.Endpoints.
+func (e *endpoints) Remove(i runtime.Instance) {
+	e.registry.Deregister(i.Instance)
+	e.refresh()
+}
+
+// Drain implements runtime.Endpoints.
+func (e *endpoints) Drain(ctx context.Context, i runtime.Instance, streams time.Duration) {
+	e.gateway.Drain(ctx, i.Address, streams)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.h2c, i.Address)
+}
+
+// refresh gives the gateway what the registry has now.
+func (e *endpoints) refresh() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, instances := e.registry.Snapshot()
+	byService := map[string][]devgateway.Instance{}
+	for _, i := range instances {
+		addr := net.JoinHostPort(i.Address, strconv.Itoa(i.Port))
+		byService[i.Service] = append(byService[i.Service], devgateway.Instance{ID: i.ID, Addr: addr,
+			HTTP2: e.h2c[addr], TCP: e.protocol(i.Service) == "tcp"})
+	}
+	e.gateway.SetInstances(byService)
+}
+
+// follow keeps the gateway in step with what others register, until ctx ends.
+func (e *endpoints) follow(ctx context.Context) error {
+	index, _ := e.registry.Snapshot()
+	for ctx.Err() == nil {
+		index = e.registry.Wait(ctx, index)
+		e.refresh()
+	}
+	return nil
+}
+
+// speaksH2C sends the client preface of HTTP/2 with prior knowledge (RFC 9113,
+// section 3.4) and looks whether a SETTINGS frame comes back.
+func speaksH2C(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second)) // a TCP connection takes one
+	if _, err := conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")); err != nil {
+		return false
+	}
+	head := make([]byte, 9)
+	for n := 0; n < len(head); {
+		m, err := conn.Read(head[n:])
+		if err != nil {
+			return false
+		}
+		n += m
+	}
+	const settings = 0x4
+	return head[3] == settings && head[4]&1 == 0
+}
+
+// protocolOf reads the protocol of a service from the newest manifest.
+func (w *Workspace) protocolOf(service string) string {
+	if s, ok := w.Manifest().Service(service); ok {
+		return s.Protocol
+	}
+	return "auto"
+}
+
+var _ runtime.Endpoints = (*endpoints)(nil)
+
+// routes are the manifest's routes as the gateway takes them.
+func routes(services []*manifest.Service) []devgateway.Route {
+	var out []devgateway.Route
+	for _, s := range services {
+		for _, r := range s.Routes {
+			out = append(out, devgateway.Route{
+				Service: s.Name, Host: r.Host, Path: r.Path, Prefix: r.Prefix, Methods: r.Methods, Headers: r.Headers,
+				Auth: string(r.Auth), Roles: r.Roles, Scopes: r.Scopes, Timeout: time.Duration(r.Timeout),
+				BodyLimit: r.BodyLimit, StripPrefix: r.StripPrefix, Position: r.Position,
+			})
+		}
+	}
+	return out
+}

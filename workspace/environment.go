@@ -1,0 +1,240 @@
+package workspace
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/subosito/gotenv"
+
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// hostVariables of mesh's own environment are passed on to every service;
+// anything else must be asked for by env_from_host.
+var hostVariables = []string{
+	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "LANG", "LANGUAGE", "TERM",
+	"TMPDIR", "TMP", "TEMP", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"SYSTEMROOT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "COMSPEC", "PATHEXT",
+}
+
+var hostPrefixes = []string{"LC_", "GO", "XDG_"}
+
+// environment implements runtime.Environment: it puts together what a service is
+// told.
+type environment struct{ ws *Workspace }
+
+// Address implements runtime.Environment.
+func (e environment) Address(s *manifest.Service, _ string) (string, error) {
+	if !s.Listens() {
+		return "", nil
+	}
+	port, err := e.ws.state.freePort()
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+}
+
+// Environ implements runtime.Environment.
+func (e environment) Environ(s *manifest.Service, instance, address string) ([]string, error) {
+	vars, err := e.ws.Env(s)
+	if err != nil {
+		return nil, err
+	}
+	values := vars.Values
+	if instance != "" {
+		values["MESH_INSTANCE"] = instance
+		values["OTEL_RESOURCE_ATTRIBUTES"] = "service.instance.id=" + instance + ",service.namespace=" + e.ws.Manifest().Name
+	}
+	if address != "" {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		values["HOST"], values["PORT"] = host, port
+	}
+	if err := vars.expand(s); err != nil {
+		return nil, err
+	}
+	return vars.list(), nil
+}
+
+// Variables are the environment of a service.
+type Variables struct {
+	Values  map[string]string
+	Secrets map[string]bool // names whose values are never shown unasked
+}
+
+func (v *Variables) list() []string {
+	out := make([]string, 0, len(v.Values))
+	for _, name := range slices.Sorted(maps.Keys(v.Values)) {
+		out = append(out, name+"="+v.Values[name])
+	}
+	return out
+}
+
+func (v *Variables) secret(name, value string) {
+	v.Values[name] = value
+	v.Secrets[name] = true
+}
+
+// expand lays the manifest's env over the rest, which it may refer to. It wins.
+func (v *Variables) expand(s *manifest.Service) error {
+	base := maps.Clone(v.Values)
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		value, err := manifest.Expand(s.Env[name], func(name string) (string, bool) { value, ok := base[name]; return value, ok })
+		if err != nil {
+			return fmt.Errorf("env %s: %w", name, err)
+		}
+		v.Values[name] = value
+		for secret := range v.Secrets {
+			if base[secret] != "" && strings.Contains(value, base[secret]) {
+				v.Secrets[name] = true
+			}
+		}
+	}
+	return nil
+}
+
+// Env is the environment of a service, without what only an instance has (HOST,
+// PORT, MESH_INSTANCE) and before the manifest's own env, in the contract's
+// order: host, .env of the workspace, .env of the service, mesh's table.
+func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
+	v := &Variables{Values: map[string]string{}, Secrets: map[string]bool{}}
+	for _, entry := range os.Environ() {
+		if name, value, ok := strings.Cut(entry, "="); ok && fromHost(name, s.EnvFromHost) {
+			v.Values[name] = value
+		}
+	}
+	files := []string{filepath.Join(w.Manifest().Dir, ".env"), filepath.Join(s.Dir, ".env")}
+	for i, path := range slices.Concat(files, inDir(s.Dir, s.EnvFile)) {
+		if err := v.file(path, i >= len(files)); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.table(s, v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func inDir(dir string, names []string) []string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = filepath.Join(dir, name)
+	}
+	return paths
+}
+
+func fromHost(name string, asked []string) bool {
+	return slices.Contains(hostVariables, name) || slices.Contains(asked, name) ||
+		slices.ContainsFunc(hostPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// file reads a file of variables. What it sets may be secret and is treated so.
+func (v *Variables) file(path string, must bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		if must {
+			return fmt.Errorf("env_file: %w", err)
+		}
+		return nil
+	}
+	defer f.Close()
+	values, err := gotenv.StrictParse(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for name, value := range values {
+		v.secret(name, value)
+	}
+	return nil
+}
+
+// table is what the contract says that a service is told.
+func (w *Workspace) table(s *manifest.Service, v *Variables) error {
+	m := w.Manifest()
+	v.Values["MESH_WORKSPACE"], v.Values["MESH_SERVICE"] = m.Dir, s.Name
+	for _, callee := range s.Calls {
+		addr := w.links.address(s.Name, callee)
+		v.Values[manifest.EnvName(callee)+"_ADDR"] = addr
+		v.Values[manifest.EnvName(callee)+"_URL"] = linkURL(m, callee, addr)
+	}
+	v.Values["CONSUL_HTTP_ADDR"] = hostOf(w.urls["registry"])
+	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.urls["identity"], m.Name
+	v.Values["OIDC_CLIENT_ID"] = s.Name
+	secret, err := w.state.Secret("oidc/" + s.Name)
+	if err != nil {
+		return err
+	}
+	v.secret("OIDC_CLIENT_SECRET", secret)
+	if w.broker != nil {
+		v.secret("NATS_URL", w.broker.URL(s.Name))
+	}
+	v.Values["OTEL_EXPORTER_OTLP_ENDPOINT"] = w.urls["otlp_http"]
+	v.Values["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+	v.Values["OTEL_SERVICE_NAME"] = s.Name
+	v.Values["OTEL_RESOURCE_ATTRIBUTES"] = "service.namespace=" + m.Name
+	if s.Database == nil {
+		return nil
+	}
+	database, err := w.databases.url(s)
+	if err != nil {
+		return err
+	}
+	if s.Database.Engine == "postgres" {
+		v.secret("DATABASE_URL", database)
+		return nil
+	}
+	v.Values["DATABASE_URL"] = database
+	return nil
+}
+
+// Variables is the whole environment of a service, for a command or a person: as
+// an instance has it, but for the address and the name of the instance.
+func (w *Workspace) Variables(service string) (*Variables, error) {
+	m := w.Manifest()
+	s, ok := m.Service(service)
+	if !ok {
+		return nil, &manifest.UnknownService{Name: service, Known: m.Names()}
+	}
+	v, err := w.Env(s)
+	if err != nil {
+		return nil, err
+	}
+	if s.Listens() {
+		v.Values["HOST"], v.Values["PORT"] = "127.0.0.1", "0"
+		for _, i := range w.supervisor.Snapshot().Of(service) {
+			if host, port, err := net.SplitHostPort(i.Address); err == nil && s.Port == 0 {
+				v.Values["HOST"], v.Values["PORT"] = host, port
+			}
+		}
+		if s.Port != 0 {
+			v.Values["PORT"] = strconv.Itoa(s.Port)
+		}
+	}
+	return v, v.expand(s)
+}
+
+func linkURL(ws *manifest.Workspace, callee, addr string) string {
+	if s, ok := ws.Service(callee); ok && s.Protocol == "tcp" {
+		return "tcp://" + addr
+	}
+	return "http://" + addr
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}

@@ -1,0 +1,170 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// links are the stable addresses: one for each declared call, and one for each
+// service that fixes its port. They listen as long as the workspace runs,
+// whatever the callee does.
+type links struct {
+	gateway *devgateway.Gateway
+	state   *State
+	warn    func(string)
+	wake    chan struct{} // has room for one: opened holds something
+
+	mu     sync.Mutex
+	open   map[edge]*link
+	opened []*link // not served yet
+}
+
+// edge is a declared call. The caller is empty for a fixed port.
+type edge struct{ caller, callee string }
+
+type link struct {
+	edge
+	ln    net.Listener
+	tcp   bool
+	close chan struct{} // closed when it is not wanted any more
+}
+
+func newLinks(g *devgateway.Gateway, s *State, warn func(string)) *links {
+	return &links{gateway: g, state: s, warn: warn, wake: make(chan struct{}, 1), open: map[edge]*link{}}
+}
+
+func (l *links) address(caller, callee string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if link := l.open[edge{caller, callee}]; link != nil {
+		return link.ln.Addr().String()
+	}
+	return ""
+}
+
+// apply opens the links that the manifests declare and closes the others. They
+// listen when it returns; run serves them.
+func (l *links) apply(ctx context.Context, services []*manifest.Service) error {
+	wanted := edges(services)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e, link := range l.open {
+		if _, ok := wanted[e]; !ok {
+			close(link.close)
+			delete(l.open, e)
+		}
+	}
+	var failed []error
+	for e, callee := range wanted {
+		if l.open[e] == nil {
+			failed = append(failed, l.add(ctx, e, callee))
+		}
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default: // it is awake already
+	}
+	return errors.Join(failed...)
+}
+
+// edges are the declared calls and fixed ports, with the callee where it is part
+// of the run.
+func edges(services []*manifest.Service) map[edge]*manifest.Service {
+	byName, wanted := map[string]*manifest.Service{}, map[edge]*manifest.Service{}
+	for _, s := range services {
+		byName[s.Name] = s
+	}
+	for _, s := range services {
+		for _, callee := range s.Calls {
+			wanted[edge{s.Name, callee}] = byName[callee]
+		}
+		if s.Port != 0 {
+			wanted[edge{"", s.Name}] = s
+		}
+	}
+	return wanted
+}
+
+// add begins to listen; l.mu is held.
+func (l *links) add(ctx context.Context, e edge, callee *manifest.Service) error {
+	ln, err := l.listen(ctx, e, callee)
+	if err != nil {
+		return err
+	}
+	link := &link{edge: e, ln: ln, tcp: callee != nil && callee.Protocol == "tcp", close: make(chan struct{})}
+	l.open[e] = link
+	l.opened = append(l.opened, link)
+	return nil
+}
+
+func (l *links) listen(ctx context.Context, e edge, callee *manifest.Service) (net.Listener, error) {
+	if e.caller == "" {
+		ln, err := listen(callee.Port)
+		if err != nil {
+			return nil, fmt.Errorf("port %d of %s: %w", callee.Port, callee.Name, busy(ctx, "127.0.0.1:"+strconv.Itoa(callee.Port), err))
+		}
+		return ln, nil
+	}
+	ln, moved, err := l.state.Listen("link from " + e.caller + " to " + e.callee)
+	if moved != nil {
+		l.warn(moved.String())
+	}
+	return ln, err
+}
+
+// run serves the links, those that are opened later too, until ctx ends.
+func (l *links) run(ctx context.Context) error {
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.wake:
+		}
+		l.mu.Lock()
+		opened := l.opened
+		l.opened = nil
+		l.mu.Unlock()
+		for _, link := range opened {
+			serving.Go(func() { l.serve(ctx, link) })
+		}
+	}
+}
+
+func (l *links) serve(ctx context.Context, link *link) {
+	ctx, cancel := context.WithCancel(ctx)
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	defer cancel()
+	closing.Go(func() {
+		select {
+		case <-link.close:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	serve := l.gateway.ServeLink
+	if link.tcp {
+		serve = l.gateway.ServeTCPLink
+	}
+	if err := serve(ctx, link.ln, link.caller, link.callee); err != nil && ctx.Err() == nil {
+		l.warn(fmt.Sprintf("the link from %s to %s ended: %v", link.caller, link.callee, err))
+	}
+}
+
+// shut closes the listeners of links that were never served.
+func (l *links) shut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, link := range l.open {
+		link.ln.Close()
+	}
+}

@@ -1,0 +1,127 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ebef7166/mesh/devbroker"
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/devidentity"
+	"github.com/ebef7166/mesh/devtelemetry"
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// users are the manifest's, as the identity provider takes them.
+func users(m *manifest.Workspace) []devidentity.User {
+	out := make([]devidentity.User, len(m.Identity.Users))
+	for i, u := range m.Identity.Users {
+		out[i] = devidentity.User{Name: u.Name, Email: u.Email, Roles: u.Roles}
+	}
+	return out
+}
+
+// clients are one for each service and those of the manifest. A client of the
+// manifest that is called as a service adds to that service's.
+func (w *Workspace) clients() ([]devidentity.Client, error) {
+	m := w.Manifest()
+	var out []devidentity.Client
+	for _, s := range m.Services {
+		secret, err := w.state.Secret("oidc/" + s.Name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, devidentity.Client{ID: s.Name, Secret: secret})
+	}
+	for _, c := range m.Identity.Clients {
+		i := slices.IndexFunc(out, func(o devidentity.Client) bool { return o.ID == c.ID })
+		if i < 0 {
+			out = append(out, devidentity.Client{ID: c.ID, Secret: c.Secret})
+			i = len(out) - 1
+		}
+		out[i].RedirectURIs, out[i].Roles, out[i].Scopes = c.RedirectURIs, c.Roles, c.Scopes
+	}
+	return out, nil
+}
+
+// brokerUsers are one for each service of the manifest, whether it runs or not:
+// its stream must be there for those who consume from it.
+func (w *Workspace) brokerUsers() ([]devbroker.User, error) {
+	var out []devbroker.User
+	for _, s := range w.Manifest().Services {
+		password, err := w.state.Secret("nats/" + s.Name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, devbroker.User{Name: s.Name, Password: password, Publishes: s.Publishes, Consumes: s.Consumes})
+	}
+	return out, nil
+}
+
+// verifier lets the gateway check tokens without knowing the identity provider.
+type verifier struct{ *devidentity.Verifier }
+
+// Verify implements devgateway.TokenVerifier.
+func (v verifier) Verify(ctx context.Context, token string) (*devgateway.Identity, error) {
+	claims, err := v.Verifier.Verify(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return &devgateway.Identity{Subject: claims.Subject, Email: claims.Email, Roles: claims.Roles, Scopes: claims.Scopes}, nil
+}
+
+// observe records what passed through the gateway or a link.
+func (w *Workspace) observe(r devgateway.Record) {
+	w.telemetry.Record(devtelemetry.Request{
+		Caller: r.Caller, Callee: r.Callee, Route: r.Route, Method: r.Method, Path: r.Path, Status: r.Status,
+		Start: r.Start, Duration: r.Duration, Instance: r.Instance, TraceID: r.TraceID, SpanID: r.SpanID,
+	})
+}
+
+// serveLocal serves HTTP/1.1 and HTTP/2 without TLS until ctx ends. It answers
+// only requests that name a loopback address as their host: a page of the web
+// that resolves its own name to this machine gets nothing.
+func serveLocal(ctx context.Context, ln net.Listener, h http.Handler) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: localOnly(ln.Addr().String(), h), Protocols: &protocols,
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx }}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(grace) != nil {
+			server.Close()
+		}
+	})
+	err := server.Serve(ln)
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func localOnly(address string, h http.Handler) http.Handler {
+	_, port, err := net.SplitHostPort(address)
+	allowed := []string{address}
+	if err == nil {
+		allowed = append(allowed, "localhost:"+port, "127.0.0.1:"+port, "[::1]:"+port)
+	}
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(allowed, strings.ToLower(r.Host)) {
+			http.Error(rw, "this address is not served to "+r.Host, http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(rw, r)
+	})
+}

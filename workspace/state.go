@@ -1,0 +1,109 @@
+// Package workspace composes mesh's parts into one running workspace: the
+// built-ins, the supervisor, and what connects them. It is the only package
+// that knows them all.
+package workspace
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/ebef7166/mesh/internal/atomicfile"
+)
+
+// StateDir is where a workspace keeps what it must not commit.
+const StateDir = ".mesh"
+
+// State is the folder of one copy of a workspace: what it remembers from run to
+// run.
+type State struct {
+	Dir string // absolute, 0700
+
+	mu   sync.Mutex
+	kept kept
+}
+
+// kept is what the state file holds.
+type kept struct {
+	Ports   map[string]int    `json:"ports"`   // by what listens there
+	Secrets map[string]string `json:"secrets"` // by whose they are
+}
+
+// OpenState makes the folder where needed and reads what it holds. A folder that
+// belongs to somebody else, or a link, is refused.
+func OpenState(dir string) (*State, error) {
+	for _, d := range []string{dir, filepath.Join(dir, "bin"), filepath.Join(dir, "data"), filepath.Join(dir, "logs"), filepath.Join(dir, "run")} {
+		if err := privateDir(d); err != nil {
+			return nil, err
+		}
+	}
+	s := &State{Dir: dir, kept: kept{Ports: map[string]int{}, Secrets: map[string]string{}}}
+	data, err := os.ReadFile(s.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &s.kept)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w; delete it to start with new ports and secrets", s.file(), err)
+	}
+	return s, nil
+}
+
+func (s *State) file() string { return filepath.Join(s.Dir, "data", "state.json") }
+
+// Path is a path below the folder.
+func (s *State) Path(elem ...string) string {
+	return filepath.Join(append([]string{s.Dir}, elem...)...)
+}
+
+// Socket is the path of the control API's socket.
+func (s *State) Socket() string { return Socket(s.Dir) }
+
+// Socket is the path of the control API's socket below a state folder.
+func Socket(dir string) string { return filepath.Join(dir, "run", "control.sock") }
+
+func privateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is no folder of its own but a %s; remove it", dir, info.Mode().Type())
+	}
+	if !ownedByUs(info) {
+		return fmt.Errorf("%s belongs to another user; mesh keeps secrets there and does not use it", dir)
+	}
+	return os.Chmod(dir, 0o700)
+}
+
+// Secret returns the secret kept under name; a new one of 128 bits the first
+// time.
+func (s *State) Secret(name string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if secret := s.kept.Secrets[name]; secret != "" {
+		return secret, nil
+	}
+	secret := rand.Text()
+	s.kept.Secrets[name] = secret
+	return secret, s.save()
+}
+
+// save writes the file; s.mu is held.
+func (s *State) save() error {
+	data, err := json.MarshalIndent(s.kept, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(s.file(), data, 0o600)
+}

@@ -1,0 +1,157 @@
+package workspace
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+)
+
+// Explanation says why a service is in the state it is in.
+type Explanation struct {
+	Service string   `json:"service"`
+	State   string   `json:"state"`
+	Causes  []string `json:"causes"`    // from what is seen to what is behind it
+	LastLog []string `json:"last_logs"` // the last lines
+	Next    string   `json:"next"`      // what to do
+}
+
+// Explain explains the state of a service.
+func (w *Workspace) Explain(service string) (Explanation, error) {
+	m := w.Manifest()
+	s, ok := m.Service(service)
+	if !ok {
+		return Explanation{}, &manifest.UnknownService{Name: service, Known: m.Names()}
+	}
+	e := explain(s, w.supervisor.Snapshot(), m)
+	for _, line := range w.logs.Recent(logs.Query{Services: []string{service}, Last: 10}) {
+		e.LastLog = append(e.LastLog, line.Line)
+	}
+	return e, nil
+}
+
+// explain is pure: it knows the manifest and what there is.
+func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) Explanation {
+	e := Explanation{Service: s.Name, Causes: []string{}, LastLog: []string{}}
+	service, known := now.Service(s.Name)
+	if !known {
+		e.State, e.Next = "not running", "mesh up "+s.Name
+		e.Causes = append(e.Causes, s.Name+" is not part of this run")
+		return e
+	}
+	worst, found := worstOf(now.Of(s.Name))
+	if !found {
+		e.State, e.Next = "scaled to 0", "mesh scale "+s.Name+"=1"
+		return e
+	}
+	e.State = string(worst.State)
+	if service.BuildError != "" {
+		e.build(service, worst)
+		return e
+	}
+	e.instance(s, worst, now, m)
+	return e
+}
+
+// worstOf is the instance that most needs explaining.
+func worstOf(instances []runtime.Instance) (worst runtime.Instance, found bool) {
+	order := []runtime.State{runtime.Failed, runtime.Backoff, runtime.Unhealthy, runtime.Pending, runtime.Building,
+		runtime.Starting, runtime.Stopping, runtime.Exited, runtime.Healthy}
+	if len(instances) == 0 {
+		return worst, false
+	}
+	return slices.MinFunc(instances, func(a, b runtime.Instance) int {
+		return slices.Index(order, a.State) - slices.Index(order, b.State)
+	}), true
+}
+
+func (e *Explanation) build(service runtime.Service, i runtime.Instance) {
+	if i.State == runtime.Healthy {
+		e.Causes = append(e.Causes, "the newest code does not build; the version before it serves on")
+	} else {
+		e.Causes = append(e.Causes, "it does not build")
+	}
+	e.Causes = append(e.Causes, strings.Split(strings.TrimSpace(service.BuildError), "\n")...)
+	e.Next = "mend the code and save: mesh builds again by itself"
+	if strings.HasPrefix(service.BuildError, "go: no such program") {
+		e.Next = "install Go from https://go.dev/dl, then mesh down and mesh up"
+	}
+}
+
+func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runtime.Snapshot, m *manifest.Workspace) {
+	if i.Reason != "" {
+		e.Causes = append(e.Causes, i.Instance+": "+i.Reason)
+	}
+	switch i.State {
+	case runtime.Failed:
+		e.exit(i)
+		e.Next = "look at mesh logs " + s.Name + "; after the change: mesh restart " + s.Name
+	case runtime.Backoff:
+		e.exit(i)
+		e.Next = "look at mesh logs " + s.Name + "; it is tried again by itself"
+	case runtime.Unhealthy, runtime.Starting:
+		e.probe(s, i)
+	case runtime.Pending:
+		e.waiting(s, now, m, map[string]bool{})
+	case runtime.Building:
+		e.Causes = append(e.Causes, "its first build is under way")
+		e.Next = "wait; mesh logs " + s.Name + " -f shows the build"
+	case runtime.Exited:
+		e.Next = "mesh start " + s.Name
+		if i.Completed() {
+			e.Causes, e.Next = append(e.Causes, "the task has done its work"), "mesh run "+s.Name+" runs it again"
+		}
+	case runtime.Healthy:
+		e.Causes = append(e.Causes, fmt.Sprintf("%s is healthy and takes traffic", i.Instance))
+		if i.StartedAt != nil {
+			e.Causes = append(e.Causes, "it runs since "+i.StartedAt.Format(time.TimeOnly))
+		}
+		e.Next = "nothing to do"
+	}
+}
+
+func (e *Explanation) exit(i runtime.Instance) {
+	if i.ExitCode != nil {
+		e.Causes = append(e.Causes, fmt.Sprintf("its last exit code was %d, after %d restarts", *i.ExitCode, i.Restarts))
+	}
+}
+
+func (e *Explanation) probe(s *manifest.Service, i runtime.Instance) {
+	switch {
+	case s.Health == nil:
+		e.Causes = append(e.Causes, "nothing accepts connections at "+i.Address)
+		e.Next = "does the program listen on ${HOST}:${PORT}, as it is told in its environment? mesh env " + s.Name
+	case s.Health.HTTP != "":
+		e.Causes = append(e.Causes, "mesh asks GET http://"+i.Address+s.Health.HTTP)
+		e.Next = "curl -i http://" + i.Address + s.Health.HTTP
+	default:
+		e.Next = "look at mesh logs " + s.Name
+	}
+}
+
+// waiting follows depends_on to what everything waits for.
+func (e *Explanation) waiting(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace, seen map[string]bool) {
+	for _, dep := range slices.Sorted(maps.Keys(s.DependsOn)) {
+		other, ok := m.Service(dep)
+		worst, found := worstOf(now.Of(dep))
+		if !ok || !found || seen[dep] || worst.State == runtime.Healthy || worst.Completed() {
+			continue
+		}
+		seen[dep] = true
+		cause := fmt.Sprintf("%s is %s", dep, worst.State)
+		if worst.Reason != "" {
+			cause += ": " + worst.Reason
+		}
+		e.Causes = append(e.Causes, cause)
+		if worst.State == runtime.Pending {
+			e.waiting(other, now, m, seen)
+			continue
+		}
+		e.Next = "mesh why " + dep
+	}
+}

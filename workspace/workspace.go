@@ -1,0 +1,337 @@
+package workspace
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ebef7166/mesh/devbroker"
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/devidentity"
+	"github.com/ebef7166/mesh/devregistry"
+	"github.com/ebef7166/mesh/devtelemetry"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/build"
+	"github.com/ebef7166/mesh/runtime/logs"
+	"github.com/ebef7166/mesh/runtime/process"
+)
+
+// Options says how to run a workspace.
+type Options struct {
+	State     *State
+	Gateway   string             // address instead of the manifest's; "" for that
+	Selection manifest.Selection // what to run
+	Watch     bool               // rebuild what is saved
+	Logger    *slog.Logger       // what mesh itself has to say
+}
+
+// Workspace is a running one.
+type Workspace struct {
+	options Options
+	state   *State
+	log     *slog.Logger
+	started time.Time
+
+	mu       sync.Mutex
+	manifest *manifest.Workspace
+	selected []*manifest.Service
+
+	urls       map[string]string // of the built-ins, by name; written before Run's services start
+	registry   *devregistry.Registry
+	gateway    *devgateway.Gateway
+	identity   *devidentity.Provider
+	broker     *devbroker.Broker
+	telemetry  *devtelemetry.Store
+	databases  *databases
+	links      *links
+	endpoints  *endpoints
+	logs       *logs.Store
+	processes  *process.Driver
+	supervisor *runtime.Supervisor
+
+	listeners map[string]net.Listener
+	usage     usage
+}
+
+// Open starts the built-ins of a workspace: they listen when it returns. Run
+// makes them serve and starts the services. An error leaves nothing behind.
+func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, err error) {
+	selected, err := m.Select(o.Selection)
+	if err != nil {
+		return nil, err
+	}
+	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), manifest: m, selected: selected,
+		urls: map[string]string{}, listeners: map[string]net.Listener{}, processes: process.NewDriver(), usage: usage{samples: map[int]sample{}}}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if err := w.listen(ctx); err != nil {
+		return nil, err
+	}
+	if w.logs, err = logs.Open(o.State.Path("logs")); err != nil {
+		return nil, err
+	}
+	if err := w.builtins(ctx); err != nil {
+		return nil, err
+	}
+	w.supervise()
+	return w, w.configure(ctx)
+}
+
+// listen takes the addresses of the built-ins: the gateway's first, since that
+// is the one that may be busy and that nobody else may take.
+func (w *Workspace) listen(ctx context.Context) error {
+	address := w.options.Gateway
+	if address == "" {
+		address = w.manifest.Gateway.Address
+	}
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", busy(ctx, address, err))
+	}
+	w.took("gateway", ln)
+	for _, name := range []string{"registry", "identity", "telemetry"} {
+		ln, moved, err := w.state.Listen(name)
+		if err != nil {
+			return err
+		}
+		if moved != nil {
+			w.log.Warn(moved.String())
+		}
+		w.took(name, ln)
+	}
+	w.urls["otlp_http"], w.urls["otlp_grpc"] = w.urls["telemetry"], w.urls["telemetry"]
+	w.urls["metrics"] = w.urls["telemetry"] + "/metrics"
+	delete(w.urls, "telemetry")
+	return nil
+}
+
+func (w *Workspace) took(name string, ln net.Listener) {
+	w.listeners[name] = ln
+	w.urls[name] = "http://" + ln.Addr().String()
+}
+
+// builtins makes the parts; nothing is served yet.
+func (w *Workspace) builtins(ctx context.Context) (err error) {
+	clients, err := w.clients()
+	if err != nil {
+		return err
+	}
+	w.identity, err = devidentity.New(devidentity.Config{Dir: w.state.Path("data", "identity"), Issuer: w.urls["identity"],
+		Audience: w.manifest.Name, Users: users(w.manifest), Clients: clients, Logger: w.log.With("part", "identity")})
+	if err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	brokerUsers, err := w.brokerUsers()
+	if err != nil {
+		return err
+	}
+	// The broker binds by itself; its port is reserved until just before.
+	ln, moved, err := w.state.Listen("broker")
+	if err != nil {
+		return err
+	}
+	if moved != nil {
+		w.log.Warn(moved.String())
+	}
+	address := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		return err
+	}
+	w.broker, err = devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: brokerUsers, Logger: w.log.With("part", "broker")})
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	w.urls["broker"] = "nats://" + w.broker.Addr()
+	w.telemetry = devtelemetry.New(devtelemetry.Config{})
+	w.registry = devregistry.New()
+	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
+		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why})
+	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
+	w.links = newLinks(w.gateway, w.state, func(text string) { w.log.Warn(text) })
+	w.databases = newDatabases(w.state, w.manifest)
+	return nil
+}
+
+func (w *Workspace) supervise() {
+	env := environment{ws: w}
+	builder := &build.Builder{Dir: w.manifest.Dir, Bin: w.state.Path("bin"), Logs: w.logs, Environment: env, Processes: w.processes,
+		Progress: func(service, text string) { w.supervisor.Progress(service, text) }}
+	w.supervisor = runtime.New(runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: builder,
+		Processes: runtime.Processes{Driver: w.processes}})
+}
+
+// configure gives the built-ins what the manifest says.
+func (w *Workspace) configure(ctx context.Context) error {
+	table, err := devgateway.Compile(routes(w.selected))
+	if err != nil {
+		return fmt.Errorf("routes: %w", err)
+	}
+	w.gateway.SetTable(table)
+	return w.links.apply(ctx, w.selected)
+}
+
+// Run serves and supervises until ctx ends, and then stops the services in
+// order. hard ends the patience with those that do not stop.
+func (w *Workspace) Run(ctx, hard context.Context) error {
+	defer w.close()
+	// What serves the services outlives them.
+	serving, stop := context.WithCancel(hard)
+	defer stop()
+	parts, serving := errgroup.WithContext(serving)
+	w.serve(serving, parts)
+	supervising, halt := context.WithCancel(ctx)
+	defer halt()
+	context.AfterFunc(serving, halt) // the first part that fails stops all
+	w.apply(w.selected)
+	if w.options.Watch {
+		parts.Go(func() error { return w.watch(supervising) })
+	}
+	err := w.supervisor.Run(supervising, hard)
+	halt()
+	stop()
+	if failed := parts.Wait(); failed != nil && hard.Err() == nil {
+		return failed
+	}
+	return err
+}
+
+// serve starts the built-ins' servers.
+func (w *Workspace) serve(ctx context.Context, parts *errgroup.Group) {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", w.telemetry.MetricsHandler())
+	mux.Handle("/", w.telemetry.Handler())
+	parts.Go(func() error { return w.processes.Run(ctx) })
+	parts.Go(func() error { return w.registry.Run(ctx) })
+	parts.Go(func() error { return w.endpoints.follow(ctx) })
+	parts.Go(func() error { return w.links.run(ctx) })
+	parts.Go(func() error { return w.gateway.Serve(ctx, w.listeners["gateway"]) })
+	parts.Go(func() error { return serveLocal(ctx, w.listeners["registry"], w.registry.Handler()) })
+	parts.Go(func() error { return serveLocal(ctx, w.listeners["identity"], w.identity.Handler()) })
+	parts.Go(func() error { return serveLocal(ctx, w.listeners["telemetry"], mux) })
+}
+
+func (w *Workspace) apply(services []*manifest.Service) {
+	w.supervisor.Apply(runtime.NewPlan(services, w.supervisor.Observed()), services)
+}
+
+// close gives up what Open took; each part may be missing.
+func (w *Workspace) close() {
+	for _, ln := range w.listeners {
+		ln.Close() // closed already where it was served
+	}
+	if w.links != nil {
+		w.links.shut()
+	}
+	if w.broker != nil {
+		w.broker.Shutdown()
+	}
+	if w.logs != nil {
+		if err := w.logs.Close(); err != nil {
+			w.log.Warn("logs: " + err.Error())
+		}
+	}
+}
+
+// Manifest is the newest manifest that was applied.
+func (w *Workspace) Manifest() *manifest.Workspace {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.manifest
+}
+
+// Apply brings the running workspace to a new manifest and selection, and does
+// nothing else. The plan that it carried out is returned.
+func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
+	selected, err := m.Select(sel)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	w.manifest, w.selected, w.options.Selection = m, selected, sel
+	w.mu.Unlock()
+	clients, err := w.clients()
+	if err != nil {
+		return nil, err
+	}
+	if err := w.identity.Update(users(m), clients); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	brokerUsers, err := w.brokerUsers()
+	if err != nil {
+		return nil, err
+	}
+	if err := w.broker.Apply(ctx, brokerUsers); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if err := w.configure(ctx); err != nil {
+		return nil, err
+	}
+	plan := runtime.NewPlan(selected, w.supervisor.Observed())
+	w.supervisor.Apply(plan, selected)
+	return plan, nil
+}
+
+// Reload applies the manifest as it is on disk now.
+func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
+	m, err := manifest.Load(w.Manifest().Dir)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	sel := w.options.Selection
+	w.mu.Unlock()
+	return w.Apply(ctx, m, sel)
+}
+
+// Supervisor steers the services.
+func (w *Workspace) Supervisor() *runtime.Supervisor { return w.supervisor }
+
+// Logs are what the services print.
+func (w *Workspace) Logs() *logs.Store { return w.logs }
+
+// Token makes an access token.
+func (w *Workspace) Token(ctx context.Context, r devidentity.TokenRequest) (string, error) {
+	return w.identity.Issue(ctx, r)
+}
+
+// Routes are the gateway's.
+func (w *Workspace) Routes() []devgateway.Route { return w.gateway.Routes() }
+
+// relative is path as a person in the workspace would write it.
+func (w *Workspace) relative(path string) string {
+	if rel, err := filepath.Rel(w.Manifest().Dir, path); err == nil {
+		return rel
+	}
+	return path
+}
+
+// URLs are the addresses of the built-ins, by name.
+func (w *Workspace) URLs() map[string]string { return w.urls }
+
+// PID of the daemon.
+func (w *Workspace) PID() int { return os.Getpid() }
+
+// why says for a gateway's 503 what is the matter with a service.
+func (w *Workspace) why(service string) string {
+	worst, found := worstOf(w.supervisor.Snapshot().Of(service))
+	if !found {
+		return "it does not run"
+	}
+	if worst.Reason == "" {
+		return "it is " + string(worst.State)
+	}
+	return "it is " + string(worst.State) + ": " + worst.Reason
+}
