@@ -54,6 +54,11 @@ func (c *Client) Environment(ctx context.Context, service string, reveal bool) (
 	return e, c.call(ctx, http.MethodGet, "/v1/services/"+url.PathEscape(service)+"/env?reveal="+strconv.FormatBool(reveal), nil, &e)
 }
 
+// OutsideEnv is what a command is told that tests the workspace from outside.
+func (c *Client) OutsideEnv(ctx context.Context) (env map[string]string, err error) {
+	return env, c.call(ctx, http.MethodGet, "/v1/outside", nil, &env)
+}
+
 // Explain says why a service is in the state it is in.
 func (c *Client) Explain(ctx context.Context, service string) (e Explanation, err error) {
 	return e, c.call(ctx, http.MethodGet, "/v1/services/"+url.PathEscape(service)+"/why", nil, &e)

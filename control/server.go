@@ -28,6 +28,7 @@ type Workspace interface {
 	FollowLogs(ctx context.Context, q logs.Query, follow bool, emit func([]logs.Line) error) error
 	Routes() []devgateway.Route
 	Environment(service string, reveal bool) (Environment, error)
+	OutsideEnv() map[string]string
 	Explain(ctx context.Context, service string) (Explanation, error)
 	Steer(verb string, services []string) error
 	Scale(service string, replicas int) error
@@ -89,6 +90,7 @@ func (s *server) routes() http.Handler {
 	mux.Handle("GET /v1/status", answer(func(r *http.Request) (any, error) { return s.w.Status(r.Context()), nil }))
 	mux.Handle("GET /v1/snapshot", answer(func(r *http.Request) (any, error) { return s.w.Snapshot(r.Context()), nil }))
 	mux.Handle("GET /v1/routes", answer(func(*http.Request) (any, error) { return s.w.Routes(), nil }))
+	mux.Handle("GET /v1/outside", answer(func(*http.Request) (any, error) { return s.w.OutsideEnv(), nil }))
 	mux.Handle("GET /v1/services/{name}/env", answer(s.env))
 	mux.Handle("GET /v1/services/{name}/why", answer(s.why))
 	mux.Handle("POST /v1/services/{verb}", answer(s.steer))

@@ -267,7 +267,7 @@ func unmet(s *manifest.Service, now Snapshot) []string {
 	for _, dep := range slices.Sorted(maps.Keys(s.DependsOn)) {
 		condition := s.DependsOn[dep]
 		service, known := now.Service(dep)
-		if known && !reached(service, now.Of(dep), condition) {
+		if known && !Reached(service, now.Of(dep), condition) {
 			missing = append(missing, dep+" to be "+string(condition)+troubled(now.Of(dep)))
 		}
 	}
@@ -288,9 +288,9 @@ func firstSentence(text string) string {
 	return line
 }
 
-// reached reports whether a service has reached a condition: healthy means all
+// Reached reports whether a service has reached a condition: healthy means all
 // its replicas, and of a task that it is done.
-func reached(s Service, instances []Instance, condition manifest.Condition) bool {
+func Reached(s Service, instances []Instance, condition manifest.Condition) bool {
 	if s.Kind == string(manifest.KindTask) && condition != manifest.Started {
 		return slices.ContainsFunc(instances, Instance.Completed)
 	}

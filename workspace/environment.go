@@ -163,6 +163,7 @@ func (v *Variables) file(path string, must bool) error {
 func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 	m := w.Manifest()
 	v.Values["MESH_WORKSPACE"], v.Values["MESH_SERVICE"] = m.Dir, s.Name
+	v.Values["MESH_STATE"] = w.state.Dir // which copy of the workspace this is, for mesh inside it and for a sweep
 	for _, callee := range s.Calls {
 		addr := w.links.address(s.Name, callee)
 		v.Values[manifest.EnvName(callee)+"_ADDR"] = addr

@@ -26,6 +26,10 @@ type links struct {
 	opened []*link // not served yet
 }
 
+// Outside is the caller on the links, and the user of the broker, that a command
+// has which is no service.
+const Outside = "outside"
+
 // edge is a declared call. The caller is empty for a fixed port.
 type edge struct{ caller, callee string }
 
@@ -51,8 +55,15 @@ func (l *links) address(caller, callee string) string {
 
 // apply opens the links that the manifests declare and closes the others. They
 // listen when it returns; run serves them.
-func (l *links) apply(ctx context.Context, services []*manifest.Service) error {
+func (l *links) apply(ctx context.Context, services []*manifest.Service, outside bool) error {
 	wanted := edges(services)
+	if outside {
+		for _, s := range services {
+			if s.Listens() {
+				wanted[edge{Outside, s.Name}] = s
+			}
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for e, link := range l.open {

@@ -59,7 +59,35 @@ func (w *Workspace) brokerUsers() ([]devbroker.User, error) {
 		}
 		out = append(out, devbroker.User{Name: s.Name, Password: password, Publishes: s.Publishes, Consumes: s.Consumes})
 	}
+	if w.options.Outside {
+		password, err := w.state.Secret("nats/" + Outside)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, devbroker.User{Name: Outside, Password: password, Publishes: w.events()})
+	}
 	return out, nil
+}
+
+// events are all that are published.
+func (w *Workspace) events() []string {
+	var all []string
+	for _, s := range w.Manifest().Services {
+		all = append(all, s.Publishes...)
+	}
+	return all
+}
+
+// OutsideEnv is what a command is told that tests the workspace from outside.
+func (w *Workspace) OutsideEnv() map[string]string {
+	env := map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().Name,
+		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.broker.URL(Outside)}
+	for _, s := range w.running() {
+		if addr := w.links.address(Outside, s.Name); addr != "" {
+			env[manifest.EnvName(s.Name)+"_URL"] = linkURL(w.Manifest(), s.Name, addr)
+		}
+	}
+	return env
 }
 
 // verifier lets the gateway check tokens without knowing the identity provider.

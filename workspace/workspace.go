@@ -31,6 +31,7 @@ type Options struct {
 	Gateway   string             // address instead of the manifest's; "" for that
 	Selection manifest.Selection // what to run
 	Watch     bool               // rebuild what is saved
+	Outside   bool               // give a command outside addresses and a login of its own (OutsideEnv)
 	Logger    *slog.Logger       // what mesh itself has to say
 }
 
@@ -180,7 +181,7 @@ func (w *Workspace) configure(ctx context.Context) error {
 		return fmt.Errorf("routes: %w", err)
 	}
 	w.gateway.SetTable(table)
-	return w.links.apply(ctx, w.selected)
+	return w.links.apply(ctx, w.selected, w.options.Outside)
 }
 
 // Run serves and supervises until ctx ends, and then stops the services in

@@ -73,7 +73,7 @@ func start(t *testing.T, d *Driver, out *safeBuffer, args ...string) (*Process, 
 		t.Fatal(err)
 	}
 	marker := "MESH_INSTANCE=" + strings.ReplaceAll(t.Name(), "/", "-")
-	p, err := d.Start(Spec{Argv: append([]string{bin}, args...), Env: append(os.Environ(), marker, "MESH_WORKSPACE=/test/"+t.Name()), Stdout: out, Stderr: out, Marker: marker})
+	p, err := d.Start(Spec{Argv: append([]string{bin}, args...), Env: append(os.Environ(), marker, "MESH_STATE=/test/"+t.Name()), Stdout: out, Stderr: out, Marker: marker})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -203,37 +203,37 @@ func killAll() {
 	}
 }
 
-// Sweep kills instances of the workspace that an earlier mesh left behind, which
-// happens only when the daemon and its guard died at once. They are known by
-// their environment. It returns how many there were.
-func Sweep(workspace string) int {
+// Sweep kills instances that an earlier mesh with this state folder left behind,
+// which happens only when the daemon and its guard died at once. They are known
+// by their environment. It returns how many there were.
+func Sweep(state string) int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0
 	}
 	killed := 0
 	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil && isInstance(pid, workspace) && killPinned(pid, workspace) {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && isInstance(pid, state) && killPinned(pid, state) {
 			killed++
 		}
 	}
 	return killed
 }
 
-func isInstance(pid int, workspace string) bool {
+func isInstance(pid int, state string) bool {
 	env := environ(pid)
-	return bytes.Contains(env, []byte("\x00MESH_WORKSPACE="+workspace+"\x00")) && bytes.Contains(env, []byte("\x00MESH_INSTANCE="))
+	return bytes.Contains(env, []byte("\x00MESH_STATE="+state+"\x00")) && bytes.Contains(env, []byte("\x00MESH_INSTANCE="))
 }
 
 // killPinned pins the process by pidfd_open(2), looks again and then signals, so
 // that a pid that was reused in between hurts nobody.
-func killPinned(pid int, workspace string) bool {
+func killPinned(pid int, state string) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	return isInstance(pid, workspace) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+	return isInstance(pid, state) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
 }
 
 // Means names how processes are held, for people.

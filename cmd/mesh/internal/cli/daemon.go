@@ -30,6 +30,7 @@ type daemonOptions struct {
 	Gateway   string             `json:"gateway"`
 	Selection manifest.Selection `json:"selection"`
 	Watch     bool               `json:"watch"`
+	Outside   bool               `json:"outside"`
 }
 
 // File descriptors that the daemon inherits through its guard.
@@ -129,12 +130,12 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	process.Sweep(o.Dir)
+	process.Sweep(o.State)
 	m, err := manifest.Load(o.Dir)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	w, err := workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: o.Selection, Watch: o.Watch,
+	w, err := workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: o.Selection, Watch: o.Watch, Outside: o.Outside,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())

@@ -33,7 +33,7 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 	err = client.Shutdown(ctx, false)
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
-		process.Sweep(p.dir) // what a mesh left that was killed together with its guard
+		process.Sweep(p.state) // what a mesh left that was killed together with its guard
 		d.say("Nothing runs here.")
 	case err != nil:
 		return err
