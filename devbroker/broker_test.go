@@ -43,7 +43,7 @@ func start(t *testing.T, c Config) *Broker {
 // service connects as a service does: with what NATS_URL says.
 func service(t *testing.T, b *Broker, user string) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	conn, err := nats.Connect(b.URL(user), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	conn, err := nats.Connect(b.URL(user), nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestServicesMayOnlyWhatTheyDeclared(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Flush()
-	if _, err := sub.NextMsg(200 * time.Millisecond); !errors.Is(err, nats.ErrPermissionViolation) {
+	if _, err := sub.NextMsg(5 * time.Second); !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("subscribing to another's events: %v", err)
 	}
 	if _, err := nats.Connect("nats://cart:wrong@" + b.Addr()); !errors.Is(err, nats.ErrAuthorization) {
@@ -243,6 +243,8 @@ func TestTailAndPublish(t *testing.T) {
 				t.Errorf("tail ended with %v", err)
 			}
 			return
+		case err := <-done:
+			t.Fatalf("tail ended with %v", err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

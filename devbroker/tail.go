@@ -2,7 +2,6 @@ package devbroker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -35,8 +34,8 @@ func (b *Broker) Tail(ctx context.Context, subjects []string, see func(Event) er
 		}
 		defer func() { _ = sub.Unsubscribe() }()
 	}
-	if err := b.conn.FlushWithContext(ctx); err != nil {
-		return ended(ctx, err)
+	if err := b.conn.Flush(); err != nil {
+		return fmt.Errorf("broker: tailing: %w", err)
 	}
 	for {
 		select {
@@ -51,14 +50,6 @@ func (b *Broker) Tail(ctx context.Context, subjects []string, see func(Event) er
 			}
 		}
 	}
-}
-
-// ended says whether err only means that ctx is over.
-func ended(ctx context.Context, err error) error {
-	if errors.Is(err, ctx.Err()) {
-		return nil
-	}
-	return err
 }
 
 // isInternal is true of the subjects of NATS and mesh themselves, which a
