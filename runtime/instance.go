@@ -33,10 +33,13 @@ type generation struct {
 // it; others read the table, and ask through stop.
 type instance struct {
 	sup      *Supervisor
+	id       string
 	service  *manifest.Service
 	artifact Artifact
 	gen      generation
-	view     Instance // published by publish
+	view     Instance // the instance's own goroutine alone reads and writes it
+
+	entered bool // it takes traffic; of the goroutine too
 
 	stopping chan struct{} // closed by stop
 	stopOnce sync.Once
@@ -48,7 +51,7 @@ type instance struct {
 
 func newInstance(sup *Supervisor, s *manifest.Service, id string, a Artifact, gen generation) *instance {
 	return &instance{
-		sup: sup, service: s, artifact: a, gen: gen,
+		sup: sup, id: id, service: s, artifact: a, gen: gen,
 		view:     Instance{Service: s.Name, Instance: id, Kind: string(s.Kind), Driver: driverName(s), State: Pending, Version: a.Version},
 		stopping: make(chan struct{}), ready: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -159,11 +162,11 @@ func (in *instance) once(ctx context.Context) (process.Exit, error) {
 
 // start launches the program with a fresh address.
 func (in *instance) start(ctx context.Context) (Running, probe, error) {
-	address, err := in.sup.env.Address(in.service, in.view.Instance)
+	address, err := in.sup.env.Address(in.service, in.id)
 	if err != nil {
 		return nil, nil, err
 	}
-	env, err := in.sup.env.Environ(in.service, in.view.Instance, address)
+	env, err := in.sup.env.Environ(in.service, in.id, address)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,9 +175,9 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 		return nil, nil, fmt.Errorf("run: %w", err)
 	}
 	running, err := in.sup.driver(in.service).Start(ctx, Launch{
-		Service: in.service, Instance: in.view.Instance, Argv: argv, Dir: in.service.Dir, Env: env,
-		Stdout: in.sup.logs.Writer(in.service.Name, in.view.Instance, logs.Stdout),
-		Stderr: in.sup.logs.Writer(in.service.Name, in.view.Instance, logs.Stderr),
+		Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env,
+		Stdout: in.sup.logs.Writer(in.service.Name, in.id, logs.Stdout),
+		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -225,17 +228,22 @@ func probeTimeout(p *manifest.Probe) time.Duration {
 
 // enter takes traffic.
 func (in *instance) enter() {
-	if in.view.State == Healthy {
+	if in.entered {
 		return
 	}
+	in.entered = true
+	// First the traffic, then the word: who hears that it is healthy may call it.
+	healthy := in.view
+	healthy.State, healthy.Reason = Healthy, ""
+	in.sup.endpoints.Add(healthy)
 	in.to(Healthy, "")
-	in.sup.endpoints.Add(in.view)
 	in.first.Do(func() { close(in.ready) })
 }
 
 // leave takes no new traffic.
 func (in *instance) leave() {
-	if in.view.Address != "" {
+	if in.entered {
+		in.entered = false
 		in.sup.endpoints.Remove(in.view)
 	}
 }
@@ -243,9 +251,10 @@ func (in *instance) leave() {
 // end drains and stops the program.
 func (in *instance) end(ctx context.Context, running Running) {
 	in.to(Stopping, "")
+	served := in.entered
 	in.leave()
 	stop := in.service.Stop
-	if in.drain && in.view.Address != "" {
+	if in.drain && served {
 		in.sup.endpoints.Drain(ctx, in.view, stop.Drain.Or(manifest.DefaultDrain))
 	}
 	running.Stop(ctx, stopSignal(stop), stop.Grace.Or(manifest.DefaultGrace))

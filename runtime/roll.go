@@ -143,7 +143,7 @@ func (r *roll) awaitReady(work context.Context, in *instance) string {
 	r.wg.Go(func() {
 		_ = r.sup.table.watch(watching, func(s Snapshot) bool {
 			for _, i := range s.Of(r.name) {
-				if i.Instance == in.view.Instance && (i.State == Backoff || i.State == Failed) {
+				if i.Instance == in.id && (i.State == Backoff || i.State == Failed) {
 					trouble <- i.Reason
 					return true
 				}
@@ -171,9 +171,6 @@ func (r *roll) reject(work context.Context, in *instance, reason string) {
 			delete(r.instances, n)
 		}
 	}
-	r.sup.table.remove(in.id())
+	r.sup.table.remove(in.id)
 	r.sup.table.annotate(r.name, "the new version did not become healthy, this one serves on: "+reason)
 }
-
-// id is the instance's name; unlike the rest of the view it never changes.
-func (in *instance) id() string { return in.view.Instance }

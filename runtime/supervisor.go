@@ -34,14 +34,14 @@ type Supervisor struct {
 
 	mu    sync.Mutex
 	units map[string]*unit
-	ctx   context.Context // Run's, for units that start later; nil before Run
-	wg    sync.WaitGroup  // units
+	fresh []*unit       // not launched yet
+	wake  chan struct{} // has room for one: fresh holds something
 }
 
 // New returns a supervisor of nothing.
 func New(o Options) *Supervisor {
 	s := &Supervisor{logs: o.Logs, endpoints: o.Endpoints, env: o.Environment, processes: o.Processes,
-		containers: o.Containers, table: newTable(), units: map[string]*unit{}}
+		containers: o.Containers, table: newTable(), units: map[string]*unit{}, wake: make(chan struct{}, 1)}
 	s.builds = newBuildQueue(o.Builder, s.built)
 	return s
 }
@@ -52,29 +52,31 @@ func New(o Options) *Supervisor {
 func (s *Supervisor) Run(ctx, hard context.Context) error {
 	unitCtx, cancel := context.WithCancel(hard)
 	defer cancel()
-	s.mu.Lock()
-	s.ctx = unitCtx
-	for _, u := range s.units {
-		s.launch(u)
+	var building, units sync.WaitGroup
+	building.Go(func() { s.builds.run(ctx) })
+	for ctx.Err() == nil {
+		select {
+		case <-s.wake:
+			for _, u := range s.takeFresh() {
+				units.Go(func() { u.run(unitCtx) })
+			}
+		case <-ctx.Done():
+		}
 	}
-	s.mu.Unlock()
-	buildCtx, stopBuilds := context.WithCancel(ctx)
-	defer stopBuilds()
-	var building sync.WaitGroup
-	building.Go(func() { s.builds.run(buildCtx) })
-	<-ctx.Done()
-	stopBuilds()
 	building.Wait()
 	s.stopAll()
 	cancel()
-	s.wg.Wait()
+	units.Wait()
 	return nil
 }
 
-// launch starts a unit's goroutine; s.mu is held.
-func (s *Supervisor) launch(u *unit) {
-	ctx := s.ctx
-	s.wg.Go(func() { u.run(ctx) })
+// takeFresh returns the units whose goroutines are to be started.
+func (s *Supervisor) takeFresh() []*unit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := s.fresh
+	s.fresh = nil
+	return fresh
 }
 
 func (s *Supervisor) driver(service *manifest.Service) Driver {
@@ -156,10 +158,14 @@ func (s *Supervisor) put(svc *manifest.Service) {
 	default:
 		u.placeholders(Pending, "")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if fresh && s.ctx != nil {
-		s.launch(u)
+	if fresh {
+		s.mu.Lock()
+		s.fresh = append(s.fresh, u)
+		s.mu.Unlock()
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default: // Run is awake already
 	}
 }
 
@@ -271,6 +277,9 @@ func (s *Supervisor) Subscribe() (now Snapshot, events *broadcast.Subscription[E
 func (s *Supervisor) stopAll() {
 	s.mu.Lock()
 	units := maps.Clone(s.units)
+	for _, u := range s.fresh {
+		delete(units, u.name) // never launched
+	}
 	s.mu.Unlock()
 	stopped := map[string]chan struct{}{}
 	dependents := map[string][]string{}

@@ -314,7 +314,7 @@ func (u *unit) sweep() {
 		case <-in.done:
 			if in.gen != u.generation() || u.removed || u.live() >= u.replicas && !u.stopped {
 				delete(u.instances, n)
-				u.sup.table.remove(in.view.Instance)
+				u.sup.table.remove(in.id)
 			}
 		default:
 		}

@@ -1,0 +1,380 @@
+//go:build unix
+
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/logs"
+	"github.com/ebef7166/mesh/runtime/process"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a supervisor over real processes of testservice.
+type rig struct {
+	*Supervisor
+	t     *testing.T
+	build *fakeBuild
+	ends  *recorder
+}
+
+// fakeBuild reports what the test wants as the result of every build.
+type fakeBuild struct {
+	mu      sync.Mutex
+	results map[string]any // by service: []string to run, or an error
+	version map[string]int
+}
+
+func (f *fakeBuild) set(service string, result any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.results[service] = result
+	f.version[service]++
+}
+
+func (f *fakeBuild) Build(_ context.Context, services []*manifest.Service, report func(string, Artifact, error)) {
+	for _, s := range services {
+		f.mu.Lock()
+		result, version := f.results[s.Name], fmt.Sprint("v", f.version[s.Name])
+		f.mu.Unlock()
+		if err, ok := result.(error); ok {
+			report(s.Name, Artifact{}, err)
+			continue
+		}
+		report(s.Name, Artifact{Version: version, Argv: result.([]string)}, nil)
+	}
+}
+
+// Address and Environ make the rig an Environment.
+func (f *fakeBuild) Address(s *manifest.Service, _ string) (string, error) {
+	if !s.Listens() {
+		return "", nil
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+func (f *fakeBuild) Environ(_ *manifest.Service, instance, address string) ([]string, error) {
+	host, port, _ := net.SplitHostPort(address)
+	return append(os.Environ(), "HOST="+host, "PORT="+port, "MESH_INSTANCE="+instance), nil
+}
+
+// recorder notes what the endpoints were told.
+type recorder struct {
+	mu  sync.Mutex
+	log []string
+}
+
+func (r *recorder) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log = append(r.log, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Add(i Instance)    { r.note("add %s", i.Instance) }
+func (r *recorder) Remove(i Instance) { r.note("remove %s", i.Instance) }
+func (r *recorder) Drain(_ context.Context, i Instance, _ time.Duration) {
+	r.note("drain %s", i.Instance)
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.log, ", ")
+}
+
+var testservice = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "testservice")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "testservice")
+	out, err := exec.Command("go", "build", "-o", bin, "github.com/ebef7166/mesh/internal/testservice").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return bin, nil
+})
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	store, err := logs.Open(filepath.Join(t.TempDir(), "logs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver := process.NewDriver()
+	r := &rig{t: t, build: &fakeBuild{results: map[string]any{}, version: map[string]int{}}, ends: &recorder{}}
+	r.Supervisor = New(Options{Logs: store, Endpoints: r.ends, Environment: r.build, Builder: r.build, Processes: Processes{driver}})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := driver.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	stop, halt := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := r.Run(stop, ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() {
+		halt()
+		<-ended
+		cancel()
+		wg.Wait()
+		store.Close()
+	})
+	return r
+}
+
+// program is testservice with these arguments.
+func (r *rig) program(args ...string) []string {
+	r.t.Helper()
+	bin, err := testservice()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return append([]string{bin}, args...)
+}
+
+func (r *rig) apply(services ...*manifest.Service) {
+	for _, s := range services {
+		if s.Health == nil && s.Kind == manifest.KindService {
+			s.Health = &manifest.Probe{HTTP: "/readyz", Interval: manifest.Duration(20 * time.Millisecond)}
+		}
+	}
+	r.Apply(NewPlan(services, r.Observed()), services)
+}
+
+// until waits for a state of everything.
+func (r *rig) until(what string, ok func(Snapshot) bool) Snapshot {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var last Snapshot
+	if err := r.Watch(ctx, func(s Snapshot) bool { last = s; return ok(s) }); err != nil {
+		r.t.Fatalf("never: %s; %+v; endpoints: %s", what, last, r.ends)
+	}
+	return last
+}
+
+func (r *rig) state(service string, want State) Instance {
+	r.t.Helper()
+	s := r.until(service+" is "+string(want), func(s Snapshot) bool {
+		is := s.Of(service)
+		return len(is) == 1 && is[0].State == want
+	})
+	return s.Of(service)[0]
+}
+
+func TestStartsInOrder(t *testing.T) {
+	r := newRig(t)
+	r.build.set("seed", r.program("-exit-after", "50ms", "-exit-code", "0"))
+	r.build.set("db", r.program("-ready-after", "100ms"))
+	r.build.set("app", r.program())
+	task := svc("seed", func(s *manifest.Service) {
+		s.Kind, s.Restart.Policy = manifest.KindTask, "never"
+		s.DependsOn = manifest.Dependencies{"db": manifest.Healthy}
+	})
+	app := svc("app", func(s *manifest.Service) {
+		s.DependsOn = manifest.Dependencies{"seed": manifest.Completed, "db": manifest.Healthy}
+	})
+	r.apply(svc("db", nil), task, app)
+	if i := r.state("app", Pending); !strings.Contains(i.Reason, "waits for") && i.Reason != "" {
+		t.Errorf("reason %q", i.Reason)
+	}
+	r.state("app", Healthy)
+	now := r.Snapshot()
+	if !now.Of("seed")[0].Completed() || now.Of("db")[0].State != Healthy {
+		t.Errorf("app is healthy before what it depends on: %+v", now.Instances)
+	}
+	if got := r.ends.String(); got != "add db-1, add app-1" {
+		t.Errorf("endpoints: %s", got)
+	}
+}
+
+func TestCrashLoopFailsWithAReason(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program("-exit-after", "0s", "-exit-code", "3"))
+	r.apply(svc("app", func(s *manifest.Service) { s.Restart.Backoff = manifest.Duration(time.Millisecond) }))
+	i := r.state("app", Failed)
+	if i.Restarts != 4 || i.ExitCode == nil || *i.ExitCode != 3 || !strings.Contains(i.Reason, "5 starts within 10s") {
+		t.Errorf("%+v", i)
+	}
+	r.build.set("app", r.program())
+	if err := r.Rebuild("app"); err != nil {
+		t.Fatal(err)
+	}
+	r.state("app", Healthy)
+}
+
+func TestSwapStartsTheNewBeforeItStopsTheOld(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", nil))
+	r.state("app", Healthy)
+	r.build.set("app", r.program("-version", "2"))
+	_ = r.Rebuild("app")
+	r.until("the new one alone", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && is[0].Version == "v2" && is[0].State == Healthy
+	})
+	if got := r.ends.String(); !strings.HasPrefix(got, "add app-1, add app-2, remove app-1, drain app-1") {
+		t.Errorf("endpoints: %s", got)
+	}
+}
+
+func TestReplaceStopsTheOldFirst(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", func(s *manifest.Service) { s.Reload = "replace" }))
+	r.state("app", Healthy)
+	r.build.set("app", r.program("-version", "2"))
+	_ = r.Rebuild("app")
+	r.until("the new one alone", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && is[0].Version == "v2" && is[0].State == Healthy
+	})
+	if got := r.ends.String(); strings.Index(got, "drain app-1") > strings.LastIndex(got, "add app-1") {
+		t.Errorf("endpoints: %s", got)
+	}
+}
+
+func TestANewVersionThatIsNotHealthyChangesNothing(t *testing.T) {
+	for name, result := range map[string]any{
+		"does not build": errors.New("app.go:3:1: undefined: x"),
+		"exits":          []string{"false"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.build.set("app", r.program())
+			r.apply(svc("app", nil))
+			r.state("app", Healthy)
+			r.build.set("app", result)
+			_ = r.Rebuild("app")
+			s := r.until("a reason", func(s Snapshot) bool { is := s.Of("app"); return len(is) == 1 && is[0].Reason != "" })
+			if i := s.Of("app")[0]; i.State != Healthy || i.Version != "v1" {
+				t.Errorf("%+v", i)
+			}
+			if got := r.ends.String(); got != "add app-1" {
+				t.Errorf("endpoints: %s", got)
+			}
+			r.build.set("app", r.program("-version", "3"))
+			_ = r.Rebuild("app")
+			r.until("the mended one", func(s Snapshot) bool {
+				is := s.Of("app")
+				return len(is) == 1 && is[0].Version == "v3" && is[0].State == Healthy
+			})
+		})
+	}
+}
+
+func TestReadinessTakesTrafficAwayAndNeverKills(t *testing.T) {
+	r := newRig(t)
+	flag := filepath.Join(t.TempDir(), "sick")
+	r.build.set("app", r.program())
+	r.apply(svc("app", func(s *manifest.Service) {
+		s.Health = &manifest.Probe{Command: manifest.Command{Args: []string{"test", "!", "-e", flag}}, Interval: manifest.Duration(10 * time.Millisecond)}
+	}))
+	pid := r.state("app", Healthy).PID
+	os.WriteFile(flag, nil, 0o600)
+	if i := r.state("app", Unhealthy); i.PID != pid || i.Reason == "" {
+		t.Errorf("%+v", i)
+	}
+	os.Remove(flag)
+	if i := r.state("app", Healthy); i.PID != pid || i.Restarts != 0 {
+		t.Errorf("%+v", i)
+	}
+	if got := r.ends.String(); got != "add app-1, remove app-1, add app-1" {
+		t.Errorf("endpoints: %s", got)
+	}
+}
+
+func TestLivenessRestarts(t *testing.T) {
+	r := newRig(t)
+	flag := filepath.Join(t.TempDir(), "dead")
+	r.build.set("app", r.program())
+	r.apply(svc("app", func(s *manifest.Service) {
+		s.Liveness = &manifest.Probe{Command: manifest.Command{Args: []string{"test", "!", "-e", flag}}, Interval: manifest.Duration(10 * time.Millisecond)}
+	}))
+	pid := r.state("app", Healthy).PID
+	os.WriteFile(flag, nil, 0o600)
+	r.until("a restart", func(s Snapshot) bool { is := s.Of("app"); return len(is) == 1 && is[0].Restarts > 0 })
+	os.Remove(flag)
+	if i := r.state("app", Healthy); i.PID == pid {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestStopStartScaleRemove(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program("-ignore-term"))
+	app := svc("app", func(s *manifest.Service) { s.Stop.Grace = manifest.Duration(50 * time.Millisecond) })
+	r.apply(app)
+	r.state("app", Healthy)
+	_ = r.Stop("app")
+	if i := r.state("app", Exited); i.Reason != "stopped" || i.PID != 0 {
+		t.Errorf("%+v", i)
+	}
+	_ = r.Start("app")
+	r.state("app", Healthy)
+	if err := r.Scale("app", 3); err != nil {
+		t.Fatal(err)
+	}
+	healthy := func(n int) func(Snapshot) bool {
+		return func(s Snapshot) bool {
+			for _, i := range s.Of("app") {
+				if i.State != Healthy {
+					return false
+				}
+			}
+			return len(s.Of("app")) == n
+		}
+	}
+	r.until("three", healthy(3))
+	_ = r.Scale("app", 1)
+	r.until("one", healthy(1))
+	_ = r.Restart("app")
+	r.until("a new one", func(s Snapshot) bool { return healthy(1)(s) && s.Of("app")[0].Instance != "app-1" })
+	r.apply()
+	r.until("nothing", func(s Snapshot) bool { return len(s.Instances)+len(s.Services) == 0 })
+	if err := r.Stop("app"); err == nil {
+		t.Error("stopped a service that is not there")
+	}
+	if err := r.Scale("app", 1); err == nil {
+		t.Error("scaled a service that is not there")
+	}
+}
+
+func TestManifestChangeReplaces(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", nil))
+	r.state("app", Healthy)
+	r.apply(svc("app", func(s *manifest.Service) { s.Env = map[string]string{"A": "b"} }))
+	r.until("another instance", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && is[0].Instance == "app-2" && is[0].State == Healthy
+	})
+}
