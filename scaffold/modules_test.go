@@ -14,8 +14,6 @@ import (
 	"testing"
 
 	"golang.org/x/mod/modfile"
-
-	"github.com/ebef7166/mesh/templates"
 )
 
 var update = flag.Bool("update", false, "write goldens and embedded data instead of comparing with them")
@@ -52,26 +50,23 @@ func allImports(t *testing.T) map[string][]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var files []File
-		for _, tree := range trees {
-			more, err := render(tree, s)
-			if err != nil {
-				t.Fatal(describe(opts), err)
-			}
-			files = overlay(files, more)
+		files, err := renderAll(trees, s)
+		if err != nil {
+			t.Fatal(describe(opts), err)
 		}
 		if out[describe(opts)], err = importsOf(files, s.Module, s.Contracts); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range shopServices(t) {
-		files := shopFiles(t, name)
-		module := "example.com/shop/services/" + name
-		imports, err := importsOf(files, module, "example.com/shop/contracts")
-		if err != nil {
+	shopFiles, err := shopFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"profile", "cart", "billing", "notifications", "seed"} {
+		files := slices.DeleteFunc(slices.Clone(shopFiles), func(f File) bool { return !strings.HasPrefix(f.Path, "services/"+name+"/") })
+		if out["shop/"+name], err = importsOf(files, shop.Module+"/services/"+name, shop.Module+"/contracts"); err != nil {
 			t.Fatal(err)
 		}
-		out["shop/"+name] = imports
 	}
 	return out
 }
@@ -277,8 +272,3 @@ func writeModules(t *testing.T, data moduleData) {
 		t.Fatal(err)
 	}
 }
-
-func shopServices(*testing.T) []string    { return nil }
-func shopFiles(*testing.T, string) []File { return nil }
-
-var _ = templates.FS

@@ -51,6 +51,23 @@ func kindOf(mode fs.FileMode) string {
 // render renders every file of t with data: names and contents. Files that
 // come out empty are left out.
 func render(t tree, data any) ([]File, error) {
+	files, err := t.read(func(name string, source []byte) (File, error) { return renderFile(name, source, data) })
+	return dropEmpty(files), err
+}
+
+// verbatim returns every file of t as it is, empty ones too, without .tmpl.
+func verbatim(t tree) ([]File, error) {
+	return t.read(func(name string, source []byte) (File, error) {
+		return File{Path: strings.TrimSuffix(name, ".tmpl"), Data: source}, nil
+	})
+}
+
+func dropEmpty(files []File) []File {
+	return slices.DeleteFunc(files, func(f File) bool { return len(bytes.TrimSpace(f.Data)) == 0 })
+}
+
+// read turns each file of the tree into one to be written.
+func (t tree) read(turn func(name string, source []byte) (File, error)) ([]File, error) {
 	var files []File
 	err := fs.WalkDir(t.fs, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || path.Base(name) == ".keep" {
@@ -60,13 +77,11 @@ func render(t tree, data any) ([]File, error) {
 		if err != nil {
 			return err
 		}
-		f, err := renderFile(name, source, data)
+		f, err := turn(name, source)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		if len(bytes.TrimSpace(f.Data)) > 0 {
-			files = append(files, f)
-		}
+		files = append(files, f)
 		return nil
 	})
 	return files, err

@@ -53,6 +53,8 @@ type Workspace struct {
 	Dir    string // its folder
 	Name   string // its name
 	Module string // the prefix of its modules' paths; example.com/NAME unless given
+
+	contracts map[string]string // by service, instead of those in Dir
 }
 
 func (ws Workspace) module() string {

@@ -182,6 +182,9 @@ var serviceRE = regexp.MustCompile(`(?m)^service (\w+)`)
 
 // readContract returns the text of a service's contract, empty when it has none.
 func readContract(ws Workspace, name string) string {
+	if ws.contracts != nil {
+		return ws.contracts[name]
+	}
 	paths, _ := filepath.Glob(filepath.Join(ws.Dir, "contracts", name, "v1", "*.proto"))
 	var all strings.Builder
 	for _, path := range paths {
@@ -195,14 +198,47 @@ func readContract(ws Workspace, name string) string {
 // NewService returns the files of a new service: its folder, its contract with
 // the generated code, and go.work with the service in it. Nothing is written.
 func NewService(ws Workspace, opts ServiceOptions) ([]File, error) {
-	s, err := newService(ws, opts)
+	files, contract, err := serviceFiles(ws, opts, "")
 	if err != nil {
 		return nil, err
+	}
+	code, err := contractFiles(ws, contract)
+	if err != nil {
+		return nil, err
+	}
+	work, err := editWork(ws, opts.Name, len(contract) > 0)
+	return slices.Concat(files, code, work), err
+}
+
+// serviceFiles returns the files of a service, and its contract without the
+// code generated from it. The tree of templates called extra, if any, is what a
+// team has written since: .template.yaml knows nothing of it.
+func serviceFiles(ws Workspace, opts ServiceOptions, extra string) (files, contract []File, err error) {
+	s, err := newService(ws, opts)
+	if err != nil {
+		return nil, nil, err
 	}
 	trees, err := serviceTrees(opts, s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if files, err = renderAll(trees, s); err != nil {
+		return nil, nil, err
+	}
+	if files, err = addModule(files, s); err != nil {
+		return nil, nil, err
+	}
+	made := record(s, opts, files)
+	if extra != "" {
+		if files, err = extend(files, extra, s); err != nil {
+			return nil, nil, err
+		}
+	}
+	files, contract = takeContract(append(files, made), s)
+	return under("services/"+s.Name, files), contract, nil
+}
+
+func renderAll(trees []tree, s service) ([]File, error) {
 	var files []File
 	for _, tree := range trees {
 		more, err := render(tree, s)
@@ -211,18 +247,22 @@ func NewService(ws Workspace, opts ServiceOptions) ([]File, error) {
 		}
 		files = overlay(files, more)
 	}
-	files, contract := takeContract(files, s)
-	files, err = addModule(files, s)
+	return files, nil
+}
+
+// extend lays the tree of templates called name over files. An empty file in it
+// takes away the one of its name.
+func extend(files []File, name string, s service) ([]File, error) {
+	t, err := subTree(templates.FS, name)
 	if err != nil {
 		return nil, err
 	}
-	files = under("services/"+s.Name, append(files, record(s, opts, files)))
-	more, err := contractFiles(ws, contract)
+	more, err := verbatim(t)
 	if err != nil {
 		return nil, err
 	}
-	work, err := editWork(ws, s, len(contract) > 0)
-	return slices.Concat(files, more, work), err
+	files = slices.DeleteFunc(files, func(f File) bool { return f.Path == "go.mod" || f.Path == "go.sum" })
+	return addModule(dropEmpty(overlay(files, more)), s)
 }
 
 // takeContract separates a service's contract, which lives elsewhere.

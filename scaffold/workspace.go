@@ -133,8 +133,8 @@ func isEmpty(dir string) (bool, error) {
 
 // editWork returns go.work with the service's module, and the contracts' if
 // there is one, in it.
-func editWork(ws Workspace, s service, contracts bool) ([]File, error) {
-	uses := []string{"./services/" + s.Name}
+func editWork(ws Workspace, name string, contracts bool) ([]File, error) {
+	uses := []string{"./services/" + name}
 	if contracts {
 		uses = append(uses, "./contracts")
 	}

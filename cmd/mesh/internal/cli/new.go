@@ -14,7 +14,7 @@ import (
 type newOptions struct {
 	scaffold.ServiceOptions
 	list   bool
-	output string
+	output output
 	set    []string
 }
 
@@ -27,13 +27,13 @@ func newNew(d *deps) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if opts.list {
-				return listTemplates(d, opts.output)
+				return listTemplates(d, &opts.output)
 			}
 			return usageError("what is to be made? (see %s --help)", cmd.CommandPath())
 		},
 	}
 	cmd.Flags().BoolVar(&opts.list, "list", false, "list the templates there are")
-	cmd.Flags().StringVarP(&opts.output, "output", "o", "table", "with --list: `table|json|yaml`")
+	opts.output.flag(cmd)
 	cmd.AddCommand(newNewService(d))
 	return cmd
 }
@@ -49,7 +49,7 @@ func newNewService(d *deps) *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if opts.list {
-				return listTemplates(d, opts.output)
+				return listTemplates(d, &opts.output)
 			}
 			if err := opts.parse(args); err != nil {
 				return err
@@ -71,7 +71,7 @@ func (o *newOptions) flags(cmd *cobra.Command) {
 	flags.StringVar(&o.From, "from", "", "use the template in `DIR` instead of a built-in one")
 	flags.StringArrayVar(&o.set, "set", nil, "`KEY=VALUE` for a template of your own")
 	flags.BoolVar(&o.list, "list", false, "list the templates there are")
-	flags.StringVarP(&o.output, "output", "o", "table", "with --list: `table|json|yaml`")
+	o.output.flag(cmd)
 }
 
 // parse turns arguments and flags into the options of a service.
