@@ -55,10 +55,10 @@ func (l *loader) workspace() error {
 		return err
 	}
 	if problems := l.source.decode(workspaceSchema(), &l.doc); problems != nil {
-		l.problems, l.partial = problems, true
-		return nil
+		l.add(problems)
+	} else {
+		l.add(l.local())
 	}
-	l.add(l.local())
 	l.ws.Name, l.ws.Gateway = l.doc.Name, l.doc.Gateway
 	l.ws.Identity, l.ws.Databases = l.doc.Identity, l.doc.Databases
 	return nil
@@ -68,7 +68,7 @@ func (l *loader) workspace() error {
 // replaced.
 func (l *loader) local() error {
 	path := filepath.Join(l.dir, LocalFile)
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	local, err := readSource(path, LocalFile)

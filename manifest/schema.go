@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	_ "embed"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -52,8 +53,11 @@ func (s *source) decode(schema *jsonschema.Schema, out any) Problems {
 	if err := yaml.NodeToValue(s.root, &value); err != nil {
 		return Problems{syntaxProblem(s.file, err)}
 	}
-	if err := schema.Validate(plain(value)); err != nil {
-		return s.translate(err.(*jsonschema.ValidationError), schemaKeys(schema))
+	var invalid *jsonschema.ValidationError
+	if err := schema.Validate(plain(value)); errors.As(err, &invalid) {
+		return s.translate(invalid, func(e *jsonschema.ValidationError) []string { return keysAt(schema, e.InstanceLocation) })
+	} else if err != nil {
+		return Problems{{File: s.file, Message: err.Error()}}
 	}
 	if err := yaml.NodeToValue(s.root, out); err != nil {
 		return Problems{syntaxProblem(s.file, err)}
@@ -78,19 +82,7 @@ func plain(v any) any {
 	return v
 }
 
-// schemaKeys are the keys that an object of the schema may have, by the
-// location in the schema, for suggestions.
-func schemaKeys(root *jsonschema.Schema) func(*jsonschema.ValidationError) []string {
-	return func(e *jsonschema.ValidationError) []string {
-		var keys []string
-		for _, candidate := range []*jsonschema.Schema{root} {
-			keys = append(keys, keysAt(candidate, e.InstanceLocation)...)
-		}
-		return keys
-	}
-}
-
-// keysAt follows an instance location through a schema.
+// keysAt are the keys that the object at an instance location may have.
 func keysAt(s *jsonschema.Schema, location []string) []string {
 	for s.Ref != nil {
 		s = s.Ref

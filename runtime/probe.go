@@ -105,7 +105,7 @@ func commandProbe(argv []string, dir string, env []string) probe {
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
-			return fmt.Errorf("%s ended with %v %s", argv[0], exit, firstLine(out))
+			return fmt.Errorf("%s ended with %w %s", argv[0], exit, firstLine(out))
 		}
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%s: no such program", argv[0])

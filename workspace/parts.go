@@ -104,9 +104,14 @@ func (v verifier) Verify(ctx context.Context, token string) (*devgateway.Identit
 
 // observe records what passed through the gateway or a link.
 func (w *Workspace) observe(r devgateway.Record) {
+	name := r.Route
+	if name == "" {
+		name = r.Method + " " + r.Path
+	}
 	w.telemetry.Record(devtelemetry.Request{
-		Caller: r.Caller, Callee: r.Callee, Route: r.Route, Method: r.Method, Path: r.Path, Status: r.Status,
-		Start: r.Start, Duration: r.Duration, Instance: r.Instance, TraceID: r.TraceID, SpanID: r.SpanID,
+		TraceID: r.TraceID, SpanID: r.SpanID, ParentID: r.ParentID, Caller: r.Caller, Callee: r.Callee, Name: name,
+		Status: r.Status, Error: r.Status >= 500, Message: r.Cause, Start: r.Start, Duration: r.Duration,
+		Attributes: map[string]string{"http.request.method": r.Method, "url.path": r.Path, "service.instance.id": r.Instance},
 	})
 }
 

@@ -8,16 +8,16 @@ import (
 
 func TestTerminal(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain\ttext":                 "plain\ttext",
-		"\x1b[31mred\x1b[0m":          "red",
-		"\x1b]52;c;aGk=\x07":          `\x1b]52;c;aGk=\x07`,
-		"\x1b]8;;http://x\x1b\\y":     `\x1b]8;;http://x\x1b\y`,
-		"\x1b[2J":                     `\x1b[2J`,
-		"over\rwrite":                 `over\rwrite`,
-		"bad \xff":                    `bad \xff`,
-		"größe €":                     "größe €",
-		"\u202egnp.exe":               `\u202egnp.exe`,
-		"\u009b2J":                    `\x9b2J`,
+		"plain\ttext":                            "plain\ttext",
+		"\x1b[31mred\x1b[0m":                     "red",
+		"\x1b]52;c;aGk=\x07":                     `\x1b]52;c;aGk=\x07`,
+		"\x1b]8;;http://x\x1b\\y":                `\x1b]8;;http://x\x1b\y`,
+		"\x1b[2J":                                `\x1b[2J`,
+		"over\rwrite":                            `over\rwrite`,
+		"bad \xff":                               `bad \xff`,
+		"größe €":                                "größe €",
+		"\u202egnp.exe":                          `\u202egnp.exe`,
+		"\u009b2J":                               `\x9b2J`,
 		"\x1b[" + strings.Repeat("1;", 50) + "m": `\x1b[` + strings.Repeat("1;", 50) + "m",
 	} {
 		if got := Terminal(in); got != want {
