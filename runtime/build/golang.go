@@ -196,6 +196,9 @@ func (r *round) errorsOf(s *manifest.Service, said string) string {
 	}
 	var mine []string
 	for line := range strings.Lines(said) {
+		if strings.HasPrefix(line, "# ") { // the package's name, which the files repeat
+			continue
+		}
 		if pointsInto(strings.TrimSpace(line), prefix) || pointsInto(line, s.Dir) {
 			mine = append(mine, strings.TrimRight(strings.TrimPrefix(line, "./"), "\n"))
 		}

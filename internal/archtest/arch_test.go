@@ -1,0 +1,116 @@
+// Package archtest holds the layout of the project: which package may import
+// which. The map stands in docs/architecture.md.
+package archtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ebef7166/mesh/"
+
+// arrows are the packages of mesh that a package may import, beside the leaves
+// of internal/, which anybody may. A name also stands for the packages below it.
+var arrows = map[string][]string{
+	"manifest":        {},
+	"templates":       {},
+	"devregistry":     {},
+	"devgateway":      {},
+	"devidentity":     {},
+	"devbroker":       {},
+	"devtelemetry":    {},
+	"scaffold":        {"templates", "manifest"},
+	"runtime":         {"manifest", "runtime/process", "runtime/logs"},
+	"runtime/process": {},
+	"runtime/logs":    {},
+	"runtime/build":   {"manifest", "runtime", "runtime/logs", "runtime/process"},
+	"workspace":       {"manifest", "runtime", "devregistry", "devgateway", "devidentity", "devbroker", "devtelemetry"},
+	"control":         {"manifest", "runtime", "workspace", "devgateway", "devidentity"},
+	"dashboard":       {"control", "manifest", "runtime", "devgateway"},
+	"smoke":           {"manifest"},
+	"internal":        {},
+	"cmd/mesh":        {""},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// allowed finds the entry with the longest name that covers a package.
+func allowed(name string) (entry string, to []string) {
+	for candidate, targets := range arrows {
+		if below(name, candidate) && len(candidate) > len(entry) {
+			entry, to = candidate, targets
+		}
+	}
+	return entry, to
+}
+
+func below(name, root string) bool {
+	return root == "" || name == root || strings.HasPrefix(name, root+"/")
+}
+
+func TestArrows(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		entry, targets := allowed(name)
+		if entry == "" {
+			t.Errorf("%s has no place on the map: add it here and to docs/architecture.md", name)
+			continue
+		}
+		for _, path := range p.Imports {
+			imported, ours := strings.CutPrefix(path, module)
+			if !ours || below(imported, "internal") || below(imported, entry) {
+				continue
+			}
+			if !slices.ContainsFunc(targets, func(to string) bool { return below(imported, to) }) {
+				t.Errorf("%s imports %s, an arrow that the map does not have", name, imported)
+			}
+		}
+	}
+}
+
+// TestChosenLibraries holds that each library is used only where the map says.
+func TestChosenLibraries(t *testing.T) {
+	for library, where := range map[string]string{
+		"github.com/spf13/cobra":       "cmd/mesh",
+		"github.com/spf13/viper":       "cmd/mesh",
+		"charm.land/bubbletea/v2":      "dashboard/tui",
+		"github.com/moby/moby/client":  "runtime/container",
+		"github.com/fsnotify/fsnotify": "internal/watch",
+		"text/template":                "scaffold",
+	} {
+		for _, p := range packages(t) {
+			name := strings.TrimPrefix(p.ImportPath, module)
+			if slices.Contains(p.Imports, library) && !below(name, where) {
+				t.Errorf("%s imports %s, which is for %s", name, library, where)
+			}
+		}
+	}
+}
