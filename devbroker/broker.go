@@ -23,6 +23,10 @@ type User struct {
 	Name, Password string
 	Publishes      []string // subjects of its own: <name>.<event>
 	Consumes       []string // subjects of others
+
+	// Outside is for a test that is no service: what it publishes are events of
+	// others, which it may also subscribe to. It has no stream of its own.
+	Outside bool
 }
 
 // Config is what a broker is started with.
@@ -162,7 +166,7 @@ func (b *Broker) Apply(ctx context.Context, users []User) error {
 
 func sameUser(a, b User) bool {
 	return a.Name == b.Name && a.Password == b.Password &&
-		slices.Equal(a.Publishes, b.Publishes) && slices.Equal(a.Consumes, b.Consumes)
+		a.Outside == b.Outside && slices.Equal(a.Publishes, b.Publishes) && slices.Equal(a.Consumes, b.Consumes)
 }
 
 // Addr returns the host:port that the broker listens on.

@@ -22,7 +22,7 @@ const (
 // applyStreams makes the streams, then the consumers on them.
 func (b *Broker) applyStreams(ctx context.Context, users []User) error {
 	for _, u := range users {
-		if len(u.Publishes) == 0 {
+		if len(u.Publishes) == 0 || u.Outside {
 			continue
 		}
 		if err := b.ensureStream(ctx, streamConfig(u.Name, u.Name+".>")); err != nil {

@@ -21,7 +21,7 @@ func validate(users []User) error {
 		}
 		known[u.Name] = true
 		for _, subject := range u.Publishes {
-			if publisher(subject) != u.Name || !validSubject(subject) {
+			if publisher(subject) != u.Name && !u.Outside || !validSubject(subject) {
 				return fmt.Errorf("broker: %q publishes %q, which is not %s.<event>", u.Name, subject, u.Name)
 			}
 		}
@@ -67,9 +67,13 @@ func (b *Broker) serverUsers(users []User) []*server.User {
 				"$JS.ACK."+on+".>", "$JS.ACK.*.*."+on+".>") // the second form has domain and account in front
 		}
 		slices.Sort(publish)
+		subscribe := []string{"_INBOX.>"}
+		if u.Outside {
+			subscribe = append(subscribe, u.Publishes...)
+		}
 		list = append(list, &server.User{Username: u.Name, Password: u.Password, Permissions: &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: publish},
-			Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+			Subscribe: &server.SubjectPermission{Allow: subscribe},
 		}})
 	}
 	return list

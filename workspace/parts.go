@@ -64,7 +64,7 @@ func (w *Workspace) brokerUsers() ([]devbroker.User, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, devbroker.User{Name: Outside, Password: password, Publishes: w.events()})
+		out = append(out, devbroker.User{Name: Outside, Password: password, Publishes: w.events(), Outside: true})
 	}
 	return out, nil
 }
