@@ -27,7 +27,8 @@ type exchange struct {
 	held     bool      // it is counted in there
 	server   any       // what accepted it; known of streams only
 	stream   bool
-	problem  *problem // what the gateway answered itself
+	closing  func() bool // undoes closeWhenDone
+	problem  *problem    // what the gateway answered itself
 }
 
 type exchangeKey struct{}
@@ -56,6 +57,9 @@ func (x *exchange) finish() {
 	if x.timer != nil {
 		x.timer.Stop()
 	}
+	if x.closing != nil {
+		x.closing()
+	}
 	x.cancel()
 	if x.stream {
 		x.g.streams.remove(x)
@@ -75,12 +79,24 @@ func (x *exchange) arrived(res *http.Response) {
 	}
 	if isStream(res) {
 		x.stream = true
+		x.closing = closeWhenDone(res)
 		x.server = res.Request.Context().Value(http.ServerContextKey)
 		if x.timer != nil {
 			x.timer.Stop()
 		}
 		x.g.streams.add(x)
 	}
+}
+
+// closeWhenDone closes the body of a stream when its request's context ends.
+// To end the context is not enough: HTTP/2's transport looks at it only
+// between two reads of the request's body, and that of a stream may wait for
+// its client for ever.
+func closeWhenDone(res *http.Response) (stop func() bool) {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return nil // the proxy does it
+	}
+	return context.AfterFunc(res.Request.Context(), func() { _ = res.Body.Close() })
 }
 
 // end makes a stream stop.
