@@ -29,18 +29,17 @@ var hostPrefixes = []string{"LC_", "GO", "XDG_"}
 
 // environment implements runtime.Environment: it puts together what a service is
 // told.
-type environment struct{ ws *Workspace }
+type environment struct {
+	ws    *Workspace
+	ports *reservations
+}
 
 // Address implements runtime.Environment.
-func (e environment) Address(s *manifest.Service, _ string) (string, error) {
+func (e environment) Address(s *manifest.Service, instance string) (string, error) {
 	if !s.Listens() {
 		return "", nil
 	}
-	port, err := e.ws.state.freePort()
-	if err != nil {
-		return "", err
-	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+	return e.ports.take(e.ws.state, instance)
 }
 
 // Environ implements runtime.Environment.

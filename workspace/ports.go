@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync"
 	"syscall"
 )
 
@@ -79,14 +80,61 @@ func (s *State) listenFree() (net.Listener, int, error) {
 	return nil, 0, last
 }
 
-// freePort finds a port for an instance. Nothing holds it until the instance
-// does; one that loses the race is started again with another.
-func (s *State) freePort() (int, error) {
+// reservations are the ports of instances. Nothing can hold a TCP port for
+// another program, so mesh holds the UDP port of the same number: that keeps the
+// copies of mesh on a machine, which all do so, out of each other's way.
+type reservations struct {
+	mu   sync.Mutex
+	held map[string]net.PacketConn // by instance
+}
+
+// take finds an address for an instance and gives up the one that it had before.
+func (r *reservations) take(s *State, instance string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := r.held[instance]; old != nil {
+		old.Close()
+		delete(r.held, instance)
+	}
+	for range 20 {
+		address, hold, err := s.reserve()
+		if err != nil {
+			return "", err
+		}
+		if hold != nil {
+			if r.held == nil {
+				r.held = map[string]net.PacketConn{}
+			}
+			r.held[instance] = hold
+			return address, nil
+		}
+	}
+	return "", errors.New("find a free port: all that were tried are reserved")
+}
+
+// reserve finds a port that is free for TCP and holds it for UDP; hold is nil
+// when another mesh holds it.
+func (s *State) reserve() (address string, hold net.PacketConn, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ln, port, err := s.listenFree()
+	ln, _, err := s.listenFree()
 	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+		return "", nil, fmt.Errorf("find a free port: %w", err)
 	}
-	return port, ln.Close()
+	defer ln.Close()
+	address = ln.Addr().String()
+	hold, err = net.ListenPacket("udp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return "", nil, nil
+	}
+	return address, hold, err
+}
+
+func (r *reservations) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, hold := range r.held {
+		hold.Close()
+	}
+	r.held = nil
 }

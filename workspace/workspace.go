@@ -61,6 +61,7 @@ type Workspace struct {
 
 	listeners map[string]net.Listener
 	usage     usage
+	ports     reservations
 }
 
 // Open starts the built-ins of a workspace: they listen when it returns. Run
@@ -167,7 +168,7 @@ func (w *Workspace) builtins(ctx context.Context) (err error) {
 }
 
 func (w *Workspace) supervise() {
-	env := environment{ws: w}
+	env := environment{ws: w, ports: &w.ports}
 	builder := &build.Builder{Dir: w.manifest.Dir, Bin: w.state.Path("bin"), Logs: w.logs, Environment: env, Processes: w.processes,
 		Progress: func(service, text string) { w.supervisor.Progress(service, text) }}
 	w.supervisor = runtime.New(runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: builder,
@@ -230,6 +231,7 @@ func (w *Workspace) apply(services []*manifest.Service) {
 
 // close gives up what Open took; each part may be missing.
 func (w *Workspace) close() {
+	w.ports.release()
 	for _, ln := range w.listeners {
 		ln.Close() // closed already where it was served
 	}

@@ -5,8 +5,10 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -41,7 +43,13 @@ func newRoot(d *deps) *cobra.Command {
 		Short:         "Scaffold microservices, and run the whole system on one machine",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return fmt.Errorf("unknown command %q%s", args[0], didYouMean(cmd.SuggestionsFor(args[0])))
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(d.streams.In)
 	root.SetOut(d.streams.Out)
@@ -56,5 +64,28 @@ func newRoot(d *deps) *cobra.Command {
 	root.AddCommand(newInit(d), newNew(d), newGenerate(d), newDemo(d), newUp(d), newDown(d), newPs(d), newStatus(d), newLogs(d), newScale(d), newWait(d), newToken(d), newRoutes(d),
 		newWhy(d), newEnv(d), newExec(d), newRun(d), newValidate(d), newSchema(d), newVersion(d), newDash(d), newSmoke(d), newGraph(d), newGuard(d), newDaemon(d))
 	root.AddCommand(newSteer(d)...)
+	wrongArgsAreUsage(root)
 	return root
+}
+
+// wrongArgsAreUsage gives errors of arguments the exit code of wrong usage.
+func wrongArgsAreUsage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError("%w (see %s --help)", err, cmd.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, child := range cmd.Commands() {
+		wrongArgsAreUsage(child)
+	}
+}
+
+func didYouMean(suggestions []string) string {
+	if len(suggestions) == 0 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(suggestions, " or ") + "?"
 }
