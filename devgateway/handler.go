@@ -105,7 +105,7 @@ func (g *Gateway) answerItself(w *writer, r *http.Request) {
 	case reserved + "/health":
 		value = map[string]string{"status": "ok"}
 	case reserved + "/routes":
-		value = g.routeList()
+		value = g.Routes()
 	default:
 		http.NotFound(w, r)
 		return
@@ -123,21 +123,6 @@ func (g *Gateway) answerItself(w *writer, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(append(body, '\n'))
-}
-
-// listedRoute is a route as /.mesh/routes shows it.
-type listedRoute struct {
-	Route
-	Timeout float64 `json:"timeout,omitempty"` // seconds
-}
-
-func (g *Gateway) routeList() []listedRoute {
-	routes := g.Routes()
-	list := make([]listedRoute, 0, len(routes))
-	for _, r := range routes {
-		list = append(list, listedRoute{r, r.Timeout.Seconds()})
-	}
-	return list
 }
 
 // linkHandler serves a link: a service that is known calls another. There is

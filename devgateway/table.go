@@ -33,7 +33,7 @@ type Route struct {
 	Roles  []string `json:"roles,omitempty"`  // one of them is needed
 	Scopes []string `json:"scopes,omitempty"` // all of them are needed
 
-	Timeout     time.Duration `json:"-"` // until the answer is complete; for a stream, until it begins. Zero: none
+	Timeout     time.Duration `json:"-"` // until the answer is complete; for a stream, until it begins. Zero: none; in JSON, "timeout" in seconds
 	BodyLimit   int64         `json:"body_limit,omitempty"`
 	StripPrefix bool          `json:"strip_prefix,omitempty"`
 
