@@ -2,7 +2,6 @@ package scaffold
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +113,24 @@ func ours(data []byte) bool {
 
 // compile generates Go code for the contracts called names.
 func compile(ctx context.Context, sources map[string]string, names []string, module string) ([]File, error) {
+	files, err := parse(ctx, sources, names...)
+	if err == nil {
+		return generate(files, names, module)
+	}
+	// A mistake in one file can hide those in others: each is asked alone.
+	var problems []string
+	for _, name := range names {
+		if _, err := parse(ctx, sources, name); err != nil {
+			problems = append(problems, strings.Split(err.Error(), "\n")...)
+		}
+	}
+	slices.Sort(problems)
+	return nil, errors.New(strings.Join(slices.Compact(problems), "\n"))
+}
+
+// parse compiles the contracts called names. The error has a line for each
+// mistake, with file:line:column where it has a position.
+func parse(ctx context.Context, sources map[string]string, names ...string) (linker.Files, error) {
 	var problems []error
 	compiler := protocompile.Compiler{
 		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
@@ -134,12 +151,11 @@ func compile(ctx context.Context, sources map[string]string, names []string, mod
 	files, err := compiler.Compile(ctx, names...)
 	switch {
 	case len(problems) > 0:
-		slices.SortStableFunc(problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 		return nil, errors.Join(problems...)
 	case err != nil:
-		return nil, fmt.Errorf("contracts: %w", err)
+		return nil, fmt.Errorf("contracts/%w", err)
 	}
-	return generate(files, names, module)
+	return files, nil
 }
 
 // generate runs the generators of Protobuf and Connect over compiled files.
