@@ -65,7 +65,7 @@ func TestTheShopBuildsAsWritten(t *testing.T) {
 		t.Skip("builds, tests and lints the example")
 	}
 	dir := t.TempDir()
-	if err := scaffold.Demo(dir); err != nil {
+	if err := scaffold.Demo(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
 	checkModules(t, dir, []string{"contracts", "services/profile", "services/cart", "services/billing", "services/notifications", "services/seed"})
@@ -99,7 +99,7 @@ func checkModules(t *testing.T, root string, dirs []string) {
 		t.Errorf("not formatted: %s", out)
 	}
 	if lint, err := exec.LookPath("golangci-lint"); err == nil {
-		run(t, root, together, lint, append([]string{"run", "--no-config"}, patterns...)...)
+		run(t, root, together, lint, append([]string{"run", "--no-config", "--allow-parallel-runners"}, patterns...)...)
 	}
 }
 

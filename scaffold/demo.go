@@ -27,8 +27,8 @@ func shopOptions() []ServiceOptions {
 
 // Demo writes the example workspace shop into dir. Where something of it is in
 // the way it writes nothing and returns a *ConflictError.
-func Demo(dir string) error {
-	files, err := shopFiles()
+func Demo(ctx context.Context, dir string) error {
+	files, err := shopFiles(ctx)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func Demo(dir string) error {
 }
 
 // shopFiles returns all files of the example.
-func shopFiles() ([]File, error) {
+func shopFiles(ctx context.Context) ([]File, error) {
 	files, err := shopWorkspace()
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func shopFiles() ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	code, err := shopCode(sources)
+	code, err := shopCode(ctx, sources)
 	if err != nil {
 		return nil, err
 	}
@@ -120,13 +120,13 @@ func seedFiles() ([]File, error) {
 
 // shopCode returns the code generated from the example's contracts, and their
 // module.
-func shopCode(sources map[string]string) ([]File, error) {
+func shopCode(ctx context.Context, sources map[string]string) ([]File, error) {
 	var names []string
 	for name := range sources {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	code, err := compile(context.Background(), sources, names, shop.Module+"/contracts")
+	code, err := compile(ctx, sources, names, shop.Module+"/contracts")
 	if err != nil {
 		return nil, err
 	}

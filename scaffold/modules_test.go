@@ -58,7 +58,7 @@ func allImports(t *testing.T) map[string][]string {
 			t.Fatal(err)
 		}
 	}
-	shopFiles, err := shopFiles()
+	shopFiles, err := shopFiles(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

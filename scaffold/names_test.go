@@ -28,7 +28,7 @@ func TestHostileNamesAreRefused(t *testing.T) {
 			if what == "calls" && strings.TrimSpace(name) == "" || what == "publishes" && validEvent.MatchString(name) || what == "consumes" && validEvent.MatchString(strings.ReplaceAll(name, "-", "_")) {
 				continue
 			}
-			if files, err := scaffold.NewService(ws, opts); err == nil || len(files) > 0 {
+			if files, err := scaffold.NewService(t.Context(), ws, opts); err == nil || len(files) > 0 {
 				t.Errorf("%s %q: accepted", what, name)
 			}
 		}
@@ -37,7 +37,7 @@ func TestHostileNamesAreRefused(t *testing.T) {
 		}
 	}
 	for _, module := range []string{"../x", "a b", "https://x", "x\n)", "/x", "x//y", "Upper.com/x"} {
-		if _, err := scaffold.NewService(scaffold.Workspace{Dir: dir, Name: "shop", Module: module}, scaffold.ServiceOptions{Name: "cart"}); err == nil {
+		if _, err := scaffold.NewService(t.Context(), scaffold.Workspace{Dir: dir, Name: "shop", Module: module}, scaffold.ServiceOptions{Name: "cart"}); err == nil {
 			t.Errorf("module %q: accepted", module)
 		}
 	}
@@ -52,7 +52,7 @@ var (
 )
 
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
-	_, err := scaffold.NewService(scaffold.Workspace{Dir: t.TempDir(), Name: "shop"}, scaffold.ServiceOptions{
+	_, err := scaffold.NewService(t.Context(), scaffold.Workspace{Dir: t.TempDir(), Name: "shop"}, scaffold.ServiceOptions{
 		Name: "cart", Database: "oracle", Calls: []string{"cart", "B"}, Publishes: []string{"billing.paid"}, Consumes: []string{"paid", "cart.x"},
 	})
 	if err == nil {
@@ -73,7 +73,7 @@ func FuzzNames(f *testing.F) {
 	}
 	ws := scaffold.Workspace{Dir: f.TempDir(), Name: "shop"}
 	f.Fuzz(func(t *testing.T, name, event string) {
-		files, err := scaffold.NewService(ws, scaffold.ServiceOptions{Name: name, Publishes: []string{event}})
+		files, err := scaffold.NewService(t.Context(), ws, scaffold.ServiceOptions{Name: name, Publishes: []string{event}})
 		if err != nil {
 			if len(files) > 0 {
 				t.Errorf("%q: files beside an error", name)

@@ -1,6 +1,7 @@
 package scaffold
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -197,12 +198,12 @@ func readContract(ws Workspace, name string) string {
 
 // NewService returns the files of a new service: its folder, its contract with
 // the generated code, and go.work with the service in it. Nothing is written.
-func NewService(ws Workspace, opts ServiceOptions) ([]File, error) {
+func NewService(ctx context.Context, ws Workspace, opts ServiceOptions) ([]File, error) {
 	files, contract, err := serviceFiles(ws, opts, "")
 	if err != nil {
 		return nil, err
 	}
-	code, err := contractFiles(ws, contract)
+	code, err := contractFiles(ctx, ws, contract)
 	if err != nil {
 		return nil, err
 	}

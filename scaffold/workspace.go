@@ -175,7 +175,7 @@ func workWith(data []byte, uses []string) ([]byte, error) {
 
 // contractFiles returns new contracts with their generated code, and the
 // contracts' module if there is none yet.
-func contractFiles(ws Workspace, contract []File) ([]File, error) {
+func contractFiles(ctx context.Context, ws Workspace, contract []File) ([]File, error) {
 	if len(contract) == 0 {
 		return nil, nil
 	}
@@ -188,7 +188,7 @@ func contractFiles(ws Workspace, contract []File) ([]File, error) {
 		name := strings.TrimPrefix(f.Path, "contracts/")
 		sources[name], names = string(f.Data), append(names, name)
 	}
-	code, err := compile(context.Background(), sources, names, ws.module()+"/contracts")
+	code, err := compile(ctx, sources, names, ws.module()+"/contracts")
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,9 @@ func TestWriteNeverLeavesItsFolder(t *testing.T) {
 		"a/../../": func(string) error { return nil },
 		"link/x":   func(dir string) error { return os.Symlink(outside, filepath.Join(dir, "link")) },
 		"up/x":     func(dir string) error { return os.Symlink("..", filepath.Join(dir, "up")) },
-		"file":     func(dir string) error { return os.Symlink(filepath.Join(outside, "target"), filepath.Join(dir, "file")) },
+		"file": func(dir string) error {
+			return os.Symlink(filepath.Join(outside, "target"), filepath.Join(dir, "file"))
+		},
 		"hop/x/y": func(dir string) error {
 			return errors.Join(os.Symlink("hop2", filepath.Join(dir, "hop")), os.Symlink(outside, filepath.Join(dir, "hop2")))
 		},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -23,7 +24,7 @@ func newDemo(d *deps) *cobra.Command {
 				dir = args[0]
 			}
 			d.dir = resolve(d, dir)
-			if err := writeDemo(d); err != nil || !run {
+			if err := writeDemo(cmd.Context(), d); err != nil || !run {
 				return err
 			}
 			return runUp(cmd.Context(), d, up)
@@ -34,8 +35,8 @@ func newDemo(d *deps) *cobra.Command {
 	return cmd
 }
 
-func writeDemo(d *deps) error {
-	err := scaffold.Demo(d.dir)
+func writeDemo(ctx context.Context, d *deps) error {
+	err := scaffold.Demo(ctx, d.dir)
 	if conflict := (*scaffold.ConflictError)(nil); errors.As(err, &conflict) {
 		return withNext(err, fmt.Sprintf("name another folder; or, if these are your edits of the example: mesh -C %s up", d.dir))
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -47,14 +48,14 @@ func newNewService(d *deps) *cobra.Command {
   mesh new service search --template http
   mesh new service mailer --template worker --consumes billing.paid`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if opts.list {
 				return listTemplates(d, &opts.output)
 			}
 			if err := opts.parse(args); err != nil {
 				return err
 			}
-			return runNewService(d, opts)
+			return runNewService(cmd.Context(), d, opts)
 		},
 	}
 	opts.flags(cmd)
@@ -90,7 +91,7 @@ func (o *newOptions) parse(args []string) error {
 	return nil
 }
 
-func runNewService(d *deps, opts *newOptions) error {
+func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 	ws, err := openWorkspace(d)
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func runNewService(d *deps, opts *newOptions) error {
 			return err
 		}
 	}
-	files, err := scaffold.NewService(ws, opts.ServiceOptions)
+	files, err := scaffold.NewService(ctx, ws, opts.ServiceOptions)
 	if err != nil {
 		return usageError("%w", err)
 	}
