@@ -39,7 +39,7 @@ func (w *Workspace) saved(ctx context.Context, paths []string) {
 			return
 		}
 	}
-	names := affected(w.running(), w.Manifest().Dir, paths)
+	names := affected(w.running(), paths)
 	if len(names) > 0 {
 		_ = w.supervisor.Rebuild(names...) // one that was removed meanwhile needs no build
 	}
@@ -59,7 +59,7 @@ func (w *Workspace) running() []*manifest.Service {
 // affected are the services that a change of these files may change: the one in
 // whose folder a file lies, and for one that lies in nobody's, every Go service,
 // of which the compiler then finds those that are really new.
-func affected(services []*manifest.Service, root string, paths []string) []string {
+func affected(services []*manifest.Service, paths []string) []string {
 	var names []string
 	for _, path := range paths {
 		if isManifest(path) {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -84,11 +83,16 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 	if w.logs, err = logs.Open(o.State.Path("logs")); err != nil {
 		return nil, err
 	}
-	if err := w.builtins(ctx); err != nil {
+	if err := w.builtins(); err != nil {
 		return nil, err
 	}
 	w.supervise()
-	return w, w.configure(ctx)
+	if err := w.configure(ctx); err != nil {
+		return nil, err
+	}
+	// From here on whoever asks sees every service, if only as pending.
+	w.apply(w.selected)
+	return w, nil
 }
 
 // listen takes the addresses of the built-ins: the gateway's first, since that
@@ -126,7 +130,7 @@ func (w *Workspace) took(name string, ln net.Listener) {
 }
 
 // builtins makes the parts; nothing is served yet.
-func (w *Workspace) builtins(ctx context.Context) (err error) {
+func (w *Workspace) builtins() (err error) {
 	clients, err := w.clients()
 	if err != nil {
 		return err
@@ -197,7 +201,6 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 	supervising, halt := context.WithCancel(ctx)
 	defer halt()
 	context.AfterFunc(serving, halt) // the first part that fails stops all
-	w.apply(w.selected)
 	if w.options.Watch {
 		parts.Go(func() error { return w.watch(supervising) })
 	}
@@ -312,14 +315,6 @@ func (w *Workspace) Token(ctx context.Context, r devidentity.TokenRequest) (stri
 
 // Routes are the gateway's.
 func (w *Workspace) Routes() []devgateway.Route { return w.gateway.Routes() }
-
-// relative is path as a person in the workspace would write it.
-func (w *Workspace) relative(path string) string {
-	if rel, err := filepath.Rel(w.Manifest().Dir, path); err == nil {
-		return rel
-	}
-	return path
-}
 
 // URLs are the addresses of the built-ins, by name.
 func (w *Workspace) URLs() map[string]string { return w.urls }

@@ -63,14 +63,21 @@ func (o logOptions) query() (logs.Query, error) {
 	if o.since == "" {
 		return q, nil
 	}
-	if age, err := time.ParseDuration(o.since); err == nil {
-		q.Since = time.Now().Add(-age)
-		return q, nil
+	q.Since, err = sinceTime(o.since)
+	return q, err
+}
+
+// sinceTime takes an age or a time.
+func sinceTime(text string) (time.Time, error) {
+	age, err := time.ParseDuration(text)
+	if err == nil {
+		return time.Now().Add(-age), nil
 	}
-	if q.Since, err = time.Parse(time.RFC3339Nano, o.since); err != nil {
-		return q, usageError("--since %s: neither a duration (5m) nor a time (2026-01-02T15:04:05Z)", o.since)
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return at, usageError("--since %s: neither a duration (5m) nor a time (2026-01-02T15:04:05Z)", text)
 	}
-	return q, nil
+	return at, nil
 }
 
 func runLogs(ctx context.Context, d *deps, o logOptions) error {

@@ -188,7 +188,7 @@ func (r *smokeRun) runCommand(ctx context.Context, results *[]smoke.Result) erro
 		return err
 	}
 	cmd := exec.CommandContext(ctx, r.command[0], r.command[1:]...)
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = r.deps.dir, r.streams.In, r.streams.Out, r.streams.Err
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = r.dir, r.streams.In, r.streams.Out, r.streams.Err
 	cmd.Env = append(os.Environ(), "MESH_STATE="+r.state)
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
