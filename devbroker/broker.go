@@ -69,11 +69,11 @@ func Start(c Config) (*Broker, error) {
 	if err := validate(c.Users); err != nil {
 		return nil, err
 	}
-	if err := b.startServer(c); err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
+	if err := b.startServer(ctx, c); err != nil {
+		return nil, err
+	}
 	err := b.connect()
 	if err == nil {
 		err = b.Apply(ctx, c.Users)
@@ -88,8 +88,8 @@ func Start(c Config) (*Broker, error) {
 	return b, nil
 }
 
-func (b *Broker) startServer(c Config) error {
-	host, port, err := freeAddress(cmp.Or(c.Addr, "127.0.0.1:0"))
+func (b *Broker) startServer(ctx context.Context, c Config) error {
+	host, port, err := freeAddress(ctx, cmp.Or(c.Addr, "127.0.0.1:0"))
 	if err != nil {
 		return err
 	}
@@ -117,8 +117,8 @@ func (b *Broker) startServer(c Config) error {
 
 // freeAddress finds out before the server does whether the port can be had:
 // its own message comes late and without the address.
-func freeAddress(addr string) (host string, port int, err error) {
-	ln, err := net.Listen("tcp", addr)
+func freeAddress(ctx context.Context, addr string) (host string, port int, err error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return "", 0, fmt.Errorf("broker: %w", err)
 	}

@@ -146,7 +146,7 @@ func TestApplyKeepsDataAndConnections(t *testing.T) {
 	if _, err := cart.Publish(t.Context(), "cart.checked_out", []byte("later")); err != nil {
 		t.Errorf("after a reload: %v", err)
 	}
-	if conn.Statistics.Reconnects != 0 {
+	if conn.Reconnects != 0 {
 		t.Error("a service whose permissions did not change was disconnected")
 	}
 	_, mail := service(t, b, "mail")

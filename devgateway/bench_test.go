@@ -54,7 +54,7 @@ func hammer(b *testing.B, target string) {
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			req, _ := http.NewRequest("GET", target+"/", nil)
+			req, _ := http.NewRequest(http.MethodGet, target+"/", nil)
 			req.Header.Set("Authorization", "Bearer alice")
 			res, err := transport.RoundTrip(req)
 			if err != nil {

@@ -18,7 +18,7 @@ func TestRequestReachesItsService(t *testing.T) {
 		r.SetInstances(one("cart", up))
 		got := r.do("POST", "/cart/items?a=1%20b", strings.NewReader("{}"), "Authorization", "Bearer alice",
 			"X-Forwarded-User", "mallory", "X-Request", "kept")
-		if got.StatusCode != 200 || got.body != "hello" {
+		if got.StatusCode != http.StatusOK || got.body != "hello" {
 			t.Fatalf("answer: %s %q", got.Status, got.body)
 		}
 		for name, want := range map[string]string{
@@ -143,7 +143,7 @@ func TestRequestGoesToAnotherInstanceWhenOneRefuses(t *testing.T) {
 	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
 	r.SetInstances(one("s", Instance{ID: "dead", Addr: "127.0.0.1:1"}, upstream(t, seen)))
 	for range 20 {
-		if got := r.do("POST", "/", strings.NewReader("body")); got.StatusCode != 200 {
+		if got := r.do("POST", "/", strings.NewReader("body")); got.StatusCode != http.StatusOK {
 			t.Fatalf("%s %s", got.Status, got.body)
 		}
 	}
@@ -173,7 +173,7 @@ func TestPrefixIsStripped(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/api..", "/api../admin", "/apis"} {
-		if got := r.do("GET", path, nil); got.StatusCode != 404 {
+		if got := r.do("GET", path, nil); got.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %d, want 404", path, got.StatusCode)
 		}
 	}
@@ -213,17 +213,17 @@ func TestTracesStartWhereNoneCame(t *testing.T) {
 
 func TestTheGatewaysOwnPages(t *testing.T) {
 	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone, Timeout: 2 * time.Second, Position: "a.yaml:3:5"})
-	if got := r.do("GET", "/.mesh/health", nil); got.StatusCode != 200 || !strings.Contains(got.body, "ok") {
+	if got := r.do("GET", "/.mesh/health", nil); got.StatusCode != http.StatusOK || !strings.Contains(got.body, "ok") {
 		t.Errorf("health: %d %s", got.StatusCode, got.body)
 	}
 	got := r.do("GET", "/.mesh/routes", nil)
 	if want := `[{"service":"s","prefix":"/","auth":"none","position":"a.yaml:3:5","timeout":2}]`; strings.TrimSpace(got.body) != want {
 		t.Errorf("routes: %s", got.body)
 	}
-	if got := r.do("POST", "/.mesh/routes", nil); got.StatusCode != 405 {
+	if got := r.do("POST", "/.mesh/routes", nil); got.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("POST routes: %d", got.StatusCode)
 	}
-	if got := r.do("GET", "/.mesh/other", nil); got.StatusCode != 404 {
+	if got := r.do("GET", "/.mesh/other", nil); got.StatusCode != http.StatusNotFound {
 		t.Errorf("other: %d", got.StatusCode)
 	}
 }

@@ -126,13 +126,13 @@ func canonical(path string) string {
 	skipping := false
 	for i := range len(path) {
 		c := path[i]
-		switch {
-		case c == '/':
+		switch c {
+		case '/':
 			skipping = false
 			if i > 0 && b.Len() > 0 && b.String()[b.Len()-1] == '/' {
 				continue
 			}
-		case c == ';':
+		case ';':
 			skipping = true
 		}
 		if !skipping {

@@ -101,7 +101,7 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%q: %d, want %d", host, got.StatusCode, want)
 		}
 	}
-	if got := r.raw("GET / HTTP/1.1\nHost: shop.example\nHost: shop.example\n\n"); got.StatusCode != 400 {
+	if got := r.raw("GET / HTTP/1.1\nHost: shop.example\nHost: shop.example\n\n"); got.StatusCode != http.StatusBadRequest {
 		t.Errorf("two hosts: %d", got.StatusCode)
 	}
 }
@@ -109,7 +109,7 @@ func TestHosts(t *testing.T) {
 func TestMethods(t *testing.T) {
 	r := open(t)
 	for _, method := range []string{"TRACE", "CONNECT"} {
-		if got := r.raw(method + " /x HTTP/1.1\nHost: " + r.addr + "\n\n"); got.StatusCode != 405 && got.StatusCode != 400 {
+		if got := r.raw(method + " /x HTTP/1.1\nHost: " + r.addr + "\n\n"); got.StatusCode != http.StatusMethodNotAllowed && got.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d", method, got.StatusCode)
 		}
 	}
@@ -160,7 +160,7 @@ func TestNoIdentityLeaks(t *testing.T) {
 	g.SetTable(table)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
-		req := httptest.NewRequest("GET", []string{"/me", "/", "/a"}[random.IntN(3)], nil)
+		req := httptest.NewRequest(http.MethodGet, []string{"/me", "/", "/a"}[random.IntN(3)], nil)
 		req.Host = "localhost"
 		if random.IntN(2) == 0 {
 			req.Header.Set("Authorization", "Bearer alice")
@@ -195,7 +195,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
-		req, err := http.NewRequest("GET", "http://localhost"+target, nil)
+		req, err := http.NewRequest(http.MethodGet, "http://localhost"+target, nil)
 		if err != nil || !strings.HasPrefix(target, "/") {
 			return
 		}

@@ -298,7 +298,7 @@ func TestSwapUnderLoad(t *testing.T) {
 		}
 	}()
 	for ctx.Err() == nil {
-		if got := r.do("POST", "/", strings.NewReader("x")); got.StatusCode != 200 {
+		if got := r.do("POST", "/", strings.NewReader("x")); got.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %s", got.Status, got.body)
 		}
 	}

@@ -13,6 +13,6 @@
 // There is no implicit and no password grant, no request object, and no
 // algorithm to choose. See docs/identity.md.
 //
-// The provider is this package's own, on go-jose; docs/adr/identity-provider.md
+// The provider is this package's own, on go-jose; docs/adr/0020-identity-provider.md
 // says why.
 package devidentity

@@ -274,7 +274,7 @@ func TestPagesAreGuarded(t *testing.T) {
 	}
 	request := requestField.FindStringSubmatch(page)[1]
 	post := func(header, value, host string) int {
-		req, _ := http.NewRequestWithContext(t.Context(), "POST", w.endpoint("/signin"), strings.NewReader(url.Values{"request": {request}, "user": {"alice"}}.Encode()))
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, w.endpoint("/signin"), strings.NewReader(url.Values{"request": {request}, "user": {"alice"}}.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Header.Set(header, value)
 		req.Host = host
@@ -306,7 +306,7 @@ func TestPagesAreGuarded(t *testing.T) {
 	if _, page := w.get(w.endpoint("/end_session")); !strings.Contains(page, `action="signout"`) {
 		t.Error("a logout without a hint does not ask")
 	}
-	if r, _ := w.get(w.endpoint("/end_session?client_id=web&post_logout_redirect_uri=https://evil.example/")); r.StatusCode != 400 {
+	if r, _ := w.get(w.endpoint("/end_session?client_id=web&post_logout_redirect_uri=https://evil.example/")); r.StatusCode != http.StatusBadRequest {
 		t.Errorf("a logout to elsewhere: %d", r.StatusCode)
 	}
 }

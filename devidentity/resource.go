@@ -128,9 +128,8 @@ func (p *Provider) revokeToken(r *http.Request, client *Client, token string) er
 		}
 		return p.state.revoke(time.Now().Add(accessTTL+leeway), f.Grant)
 	}
-	c, err := p.verifier.Verify(r.Context(), token)
-	if err != nil || c.ClientID != client.ID {
-		return nil
+	if c, err := p.verifier.Verify(r.Context(), token); err == nil && c.ClientID == client.ID {
+		return p.state.revoke(c.Expires.Add(leeway), c.id)
 	}
-	return p.state.revoke(c.Expires.Add(leeway), c.id)
+	return nil
 }

@@ -270,7 +270,7 @@ func FuzzRegistrationBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		r := New()
 		w := httptest.NewRecorder()
-		r.Handler().ServeHTTP(w, httptest.NewRequest("PUT", "/v1/agent/service/register", strings.NewReader(body)))
+		r.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/v1/agent/service/register", strings.NewReader(body)))
 		if (w.Code == 200) != (len(r.services) == 1) {
 			t.Errorf("status %d with %d services", w.Code, len(r.services))
 		}

@@ -104,10 +104,11 @@ func fail(status int, format string, args ...any) error {
 func adapt(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		req.Body = http.MaxBytesReader(w, req.Body, maxBody)
-		value, err := reject(req)
-		if err == nil {
-			value, err = h(w, req)
+		if err := reject(req); err != nil {
+			writeError(w, err)
+			return
 		}
+		value, err := h(w, req)
 		switch {
 		case err != nil:
 			writeError(w, err)
@@ -120,15 +121,15 @@ func adapt(h handler) http.Handler {
 // reject refuses the options that would change an answer and are not there.
 // Those that only tune a cluster (consistency, dc, near) have no meaning on
 // one node, and are passed over.
-func reject(req *http.Request) (any, error) {
+func reject(req *http.Request) error {
 	q := req.URL.Query()
 	if q.Get("filter") != "" {
-		return nil, fail(http.StatusNotImplemented, "filter expressions are not implemented")
+		return fail(http.StatusNotImplemented, "filter expressions are not implemented")
 	}
 	if dc := q.Get("dc"); dc != "" && dc != datacenter {
-		return nil, fail(http.StatusInternalServerError, "No path to datacenter")
+		return fail(http.StatusInternalServerError, "No path to datacenter")
 	}
-	return nil, nil
+	return nil
 }
 
 func writeError(w http.ResponseWriter, err error) {

@@ -128,12 +128,12 @@ func TestOfficialMetricExporter(t *testing.T) {
 func scrape(t *testing.T, s *Store) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	s.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	s.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return w.Body.String()
 }
 
 func post(s *Store, path, media, encoding string, body []byte) *httptest.ResponseRecorder {
-	r := httptest.NewRequest("POST", path, bytes.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
 	r.Header.Set("Content-Type", media)
 	r.Header.Set("Content-Encoding", encoding)
 	w := httptest.NewRecorder()
