@@ -19,13 +19,13 @@ type endpoints struct {
 	registry *devregistry.Registry
 	gateway  *devgateway.Gateway
 	protocol func(service string) string // of the manifest
+	expected func() []string             // services that have an instance or will soon
 
-	mu  sync.Mutex      // one table at a time
-	h2c map[string]bool // by address: what was found by asking
+	mu sync.Mutex // one table at a time
 }
 
-func newEndpoints(r *devregistry.Registry, g *devgateway.Gateway, protocol func(string) string) *endpoints {
-	return &endpoints{registry: r, gateway: g, protocol: protocol, h2c: map[string]bool{}}
+func newEndpoints(r *devregistry.Registry, g *devgateway.Gateway, protocol func(string) string, expected func() []string) *endpoints {
+	return &endpoints{registry: r, gateway: g, protocol: protocol, expected: expected}
 }
 
 // Add implements runtime.Endpoints.
@@ -38,22 +38,9 @@ func (e *endpoints) Add(i runtime.Instance) {
 	if err != nil {
 		return
 	}
-	e.ask(i)
 	e.registry.Register(devregistry.Instance{ID: i.Instance, Service: i.Service, Address: host, Port: port,
 		Meta: map[string]string{"version": i.Version, "driver": i.Driver}})
 	e.refresh()
-}
-
-// ask finds out whether the instance speaks HTTP/2 without TLS, unless its
-// manifest says.
-func (e *endpoints) ask(i runtime.Instance) {
-	speaks := e.protocol(i.Service) == "h2c"
-	if e.protocol(i.Service) == "auto" {
-		speaks = speaksH2C(i.Address)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.h2c[i.Address] = speaks
 }
 
 // Remove implements runtime.Endpoints.
@@ -65,9 +52,6 @@ func (e *endpoints) Remove(i runtime.Instance) {
 // Drain implements runtime.Endpoints.
 func (e *endpoints) Drain(ctx context.Context, i runtime.Instance, streams time.Duration) {
 	e.gateway.Drain(ctx, i.Address, streams)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.h2c, i.Address)
 }
 
 // refresh gives the gateway what the registry has now.
@@ -76,10 +60,14 @@ func (e *endpoints) refresh() {
 	defer e.mu.Unlock()
 	_, instances := e.registry.Snapshot()
 	byService := map[string][]devgateway.Instance{}
+	for _, service := range e.expected() {
+		byService[service] = nil // its callers are held a moment, not refused
+	}
 	for _, i := range instances {
 		addr := net.JoinHostPort(i.Address, strconv.Itoa(i.Port))
 		byService[i.Service] = append(byService[i.Service], devgateway.Instance{ID: i.ID, Addr: addr,
-			HTTP2: e.h2c[addr], TCP: e.protocol(i.Service) == "tcp"})
+			// Not h2c is no bar to gRPC, which is always spoken over HTTP/2.
+			HTTP2: e.protocol(i.Service) == "h2c", TCP: e.protocol(i.Service) == "tcp"})
 	}
 	e.gateway.SetInstances(byService)
 }
@@ -92,30 +80,6 @@ func (e *endpoints) follow(ctx context.Context) error {
 		e.refresh()
 	}
 	return nil
-}
-
-// speaksH2C sends the client preface of HTTP/2 with prior knowledge (RFC 9113,
-// section 3.4) and looks whether a SETTINGS frame comes back.
-func speaksH2C(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Second)) // a TCP connection takes one
-	if _, err := conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")); err != nil {
-		return false
-	}
-	head := make([]byte, 9)
-	for n := 0; n < len(head); {
-		m, err := conn.Read(head[n:])
-		if err != nil {
-			return false
-		}
-		n += m
-	}
-	const settings = 0x4
-	return head[3] == settings && head[4]&1 == 0
 }
 
 // protocolOf reads the protocol of a service from the newest manifest.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,7 +166,7 @@ func (w *Workspace) builtins() (err error) {
 	w.registry = devregistry.New()
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
 		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why})
-	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
+	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf, w.expected)
 	w.links = newLinks(w.gateway, w.state, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state, w.manifest)
 	return nil
@@ -332,4 +333,16 @@ func (w *Workspace) why(service string) string {
 		return "it is " + string(worst.State)
 	}
 	return "it is " + string(worst.State) + ": " + worst.Reason
+}
+
+// expected are the services of this run that have an instance, or will have one
+// soon by themselves.
+func (w *Workspace) expected() []string {
+	var names []string
+	for _, i := range w.supervisor.Snapshot().Instances {
+		if !i.State.Final() {
+			names = append(names, i.Service)
+		}
+	}
+	return slices.Compact(names)
 }
