@@ -54,7 +54,7 @@ func (l *loader) workspace() error {
 	if l.source, err = readSource(path, WorkspaceFile); err != nil {
 		return err
 	}
-	if problems := l.source.decode(workspaceSchema(), &l.doc); problems != nil {
+	if problems := l.source.decode(&l.doc, "version", "name"); problems != nil {
 		l.add(problems)
 	} else {
 		l.add(l.local())
@@ -76,7 +76,7 @@ func (l *loader) local() error {
 		return err
 	}
 	overlay := Document{}
-	if problems := local.decode(localSchema(), &overlay); problems != nil {
+	if problems := local.decode(&overlay); problems != nil {
 		return problems.orNil()
 	}
 	overlayStruct(&l.doc, &overlay)
@@ -121,7 +121,7 @@ func (l *loader) file(path string) {
 		return
 	}
 	service := &Service{source: src}
-	if problems := src.decode(serviceSchema(), service); problems != nil {
+	if problems := src.decode(service, "version", "name"); problems != nil {
 		l.add(problems)
 		return
 	}

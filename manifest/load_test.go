@@ -208,8 +208,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		src.decode(serviceSchema(), &Service{})
-		src.decode(workspaceSchema(), &Document{})
+		src.decode(&Service{})
+		src.decode(&Document{})
 	})
 }
 

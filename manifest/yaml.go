@@ -37,16 +37,17 @@ func (d *Dependencies) UnmarshalYAML(unmarshal func(any) error) error {
 	return nil
 }
 
-type dependency struct {
-	Condition Condition `yaml:"condition"`
+type dependency struct{ Condition Condition }
+
+// dependencyObject is a dependency as Compose writes it.
+type dependencyObject struct {
+	Condition string `yaml:"condition"`
 }
 
 func (d *dependency) UnmarshalYAML(unmarshal func(any) error) error {
 	var word string
 	if unmarshal(&word) != nil {
-		var object struct {
-			Condition string `yaml:"condition"`
-		}
+		var object dependencyObject
 		if err := unmarshal(&object); err != nil {
 			return err
 		}

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"flag"
 	"log"
 	"os"
 	"reflect"
@@ -17,6 +19,12 @@ const module = "github.com/ebef7166/mesh"
 
 func main() {
 	log.SetFlags(0)
+	check := flag.Bool("check", false, "write nothing; fail when a file is not current")
+	flag.Parse()
+	write := write
+	if *check {
+		write = compare
+	}
 	workspace, service := reflected(&manifest.Document{}), reflected(&manifest.Service{})
 	workspace.Title, service.Title = manifest.WorkspaceFile, manifest.ServiceFile
 	service.Required = []string{"version", "name"}
@@ -73,6 +81,16 @@ func encode(s *jsonschema.Schema) []byte {
 		log.Fatal(err)
 	}
 	return append(out, '\n')
+}
+
+func compare(name string, data []byte) {
+	old, err := os.ReadFile(name)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if !bytes.Equal(old, data) {
+		log.Fatalf("%s is not current: make golden", name)
+	}
 }
 
 func write(name string, data []byte) {
