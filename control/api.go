@@ -11,6 +11,7 @@
 //	GET  /v1/services/{name}/env          Environment
 //	GET  /v1/services/{name}/why          Explanation
 //	POST /v1/services/{verb}              {"services": [...]}: start, stop, restart, rebuild
+//	POST /v1/tasks/{name}                 runs a task
 //	POST /v1/scale                        {"service": "", "replicas": 1}
 //	POST /v1/apply                        ApplyRequest -> runtime.Plan
 //	POST /v1/token                        TokenRequest -> {"token": ""}

@@ -70,6 +70,11 @@ func (c *Client) Steer(ctx context.Context, verb string, services ...string) err
 	return c.call(ctx, http.MethodPost, "/v1/services/"+verb, map[string]any{"services": services}, nil)
 }
 
+// RunTask runs a task once; it returns once the task has been told.
+func (c *Client) RunTask(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodPost, "/v1/tasks/"+url.PathEscape(name), nil, nil)
+}
+
 // Scale sets the number of instances of a service.
 func (c *Client) Scale(ctx context.Context, service string, replicas int) error {
 	return c.call(ctx, http.MethodPost, "/v1/scale", map[string]any{"service": service, "replicas": replicas}, nil)

@@ -31,6 +31,7 @@ type Workspace interface {
 	OutsideEnv() map[string]string
 	Explain(ctx context.Context, service string) (Explanation, error)
 	Steer(verb string, services []string) error
+	RunTask(ctx context.Context, name string) error
 	Scale(service string, replicas int) error
 	Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, error)
 	Token(ctx context.Context, r TokenRequest) (string, error)
@@ -94,6 +95,9 @@ func (s *server) routes() http.Handler {
 	mux.Handle("GET /v1/services/{name}/env", answer(s.env))
 	mux.Handle("GET /v1/services/{name}/why", answer(s.why))
 	mux.Handle("POST /v1/services/{verb}", answer(s.steer))
+	mux.Handle("POST /v1/tasks/{name}", answer(func(r *http.Request) (any, error) {
+		return nil, s.w.RunTask(r.Context(), r.PathValue("name"))
+	}))
 	mux.Handle("POST /v1/scale", answer(s.scale))
 	mux.Handle("POST /v1/apply", answer(s.apply))
 	mux.Handle("POST /v1/token", answer(s.token))

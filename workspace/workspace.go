@@ -182,12 +182,13 @@ func (w *Workspace) supervise() {
 
 // configure gives the built-ins what the manifest says.
 func (w *Workspace) configure(ctx context.Context) error {
-	table, err := devgateway.Compile(routes(w.selected))
+	selected := w.running()
+	table, err := devgateway.Compile(routes(selected))
 	if err != nil {
 		return fmt.Errorf("routes: %w", err)
 	}
 	w.gateway.SetTable(table)
-	return w.links.apply(ctx, w.selected, w.options.Outside)
+	return w.links.apply(ctx, selected, w.options.Outside)
 }
 
 // Run serves and supervises until ctx ends, and then stops the services in
@@ -289,6 +290,31 @@ func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manife
 	plan := runtime.NewPlan(selected, w.supervisor.Observed())
 	w.supervisor.Apply(plan, selected)
 	return plan, nil
+}
+
+// RunTask runs a task once more, or for the first time where it is not part of
+// this run. It returns once the task has been told.
+func (w *Workspace) RunTask(ctx context.Context, name string) error {
+	m := w.Manifest()
+	task, ok := m.Service(name)
+	if !ok {
+		return &manifest.UnknownService{Name: name, Known: m.Names()}
+	}
+	w.mu.Lock()
+	part := slices.Contains(w.selected, task)
+	if !part {
+		w.selected = append(slices.Clone(w.selected), task)
+	}
+	selected := w.selected
+	w.mu.Unlock()
+	if part {
+		return w.supervisor.Restart(name)
+	}
+	if err := w.configure(ctx); err != nil {
+		return err
+	}
+	w.apply(selected)
+	return nil
 }
 
 // Reload applies the manifest as it is on disk now.

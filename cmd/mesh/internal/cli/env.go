@@ -164,10 +164,10 @@ func runTask(ctx context.Context, d *deps, task string) error {
 	return runOnce(ctx, d, p.client(), task)
 }
 
-// runOnce restarts the task and follows its log until it is done.
+// runOnce runs the task and follows its log until it is done.
 func runOnce(ctx context.Context, d *deps, client *control.Client, task string) error {
 	begun := time.Now()
-	if err := client.Steer(ctx, "restart", task); err != nil {
+	if err := client.RunTask(ctx, task); err != nil {
 		return explain(err)
 	}
 	var last runtime.Instance
