@@ -34,7 +34,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	    echo "$$pkg $$target"; $(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done; done
 
 bench: build ## the figures of docs/performance.md
-	bench/run.sh
+	$(GO) run ./bench
 
 e2e: ## the scripts against the real binary, and the demo's flow
 	$(GO) test -count=1 -timeout 20m ./cmd/mesh/...
