@@ -29,14 +29,22 @@ type bench struct {
 
 func main() {
 	log.SetFlags(0)
+	check(run())
+}
+
+func run() error {
 	mesh := flag.String("mesh", "bin/mesh", "the program that is measured")
 	runs := flag.Int("n", 5, "runs of each")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "mesh-bench-*")
-	check(err)
+	if err != nil {
+		return err
+	}
 	defer os.RemoveAll(dir)
 	program, err := filepath.Abs(*mesh)
-	check(err)
+	if err != nil {
+		return err
+	}
 	b := &bench{mesh: program, dir: dir, runs: *runs}
 	names := flag.Args()
 	if len(names) == 0 {
@@ -46,10 +54,11 @@ func main() {
 	all := map[string]func(){"size": b.size, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold}
 	for _, name := range names {
 		if all[name] == nil {
-			log.Fatalf("no figure is called %q: size, startup, builtins, warm, cold", name)
+			return fmt.Errorf("no figure is called %q: size, startup, builtins, warm, cold", name)
 		}
 		all[name]()
 	}
+	return nil
 }
 
 func check(err error) {

@@ -69,15 +69,15 @@ func (o logOptions) query() (logs.Query, error) {
 
 // sinceTime takes an age or a time.
 func sinceTime(text string) (time.Time, error) {
-	age, err := time.ParseDuration(text)
-	if err == nil {
+	age, notAge := time.ParseDuration(text)
+	at, notTime := time.Parse(time.RFC3339Nano, text)
+	switch {
+	case notAge == nil:
 		return time.Now().Add(-age), nil
+	case notTime == nil:
+		return at, nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return at, usageError("--since %s: neither a duration (5m) nor a time (2026-01-02T15:04:05Z)", text)
-	}
-	return at, nil
+	return at, usageError("--since %s: neither a duration (5m) nor a time (2026-01-02T15:04:05Z)", text)
 }
 
 func runLogs(ctx context.Context, d *deps, o logOptions) error {
@@ -92,8 +92,8 @@ func runLogs(ctx context.Context, d *deps, o logOptions) error {
 	if errors.Is(err, control.ErrNotRunning) {
 		return storedLogs(d, p, o)
 	}
-	if ctx.Err() != nil {
-		return nil // Ctrl-C is how one leaves -f
+	if o.follow && ctx.Err() != nil {
+		err = nil // Ctrl-C is how one leaves -f
 	}
 	return explain(err)
 }

@@ -1,0 +1,224 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/internal/broadcast"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is a workspace of one service.
+type fake struct {
+	events broadcast.Topic[runtime.Event]
+	now    runtime.Snapshot // guarded by events
+	told   chan string
+}
+
+func newFake() *fake {
+	return &fake{told: make(chan string, 10), now: runtime.Snapshot{Services: []runtime.Service{{Name: "cart"}},
+		Instances: []runtime.Instance{{Service: "cart", Instance: "cart-1", State: runtime.Starting}}}}
+}
+
+func (f *fake) set(state runtime.State) {
+	f.events.Update(func() (runtime.Event, bool) {
+		e := runtime.Event{Instance: &runtime.Instance{Service: "cart", Instance: "cart-1", State: state}}
+		f.now = f.now.Apply(e)
+		return e, true
+	})
+}
+
+func (f *fake) Status(context.Context) Status             { return Status{Name: "shop", PID: 7} }
+func (f *fake) Snapshot(context.Context) runtime.Snapshot { return f.now }
+func (f *fake) Subscribe() (now runtime.Snapshot, s *broadcast.Subscription[runtime.Event]) {
+	s = f.events.Subscribe(2, func() { now = f.now })
+	return now, s
+}
+func (f *fake) FollowLogs(ctx context.Context, q logs.Query, follow bool, emit func([]logs.Line) error) error {
+	if err := emit([]logs.Line{{Service: "cart", Line: "one"}, {Service: "cart", Line: "two"}}); err != nil {
+		return err
+	}
+	if follow {
+		<-ctx.Done()
+	}
+	return nil
+}
+func (f *fake) Routes() []devgateway.Route {
+	return []devgateway.Route{{Service: "cart", Prefix: "/c/", Timeout: 5 * time.Second}}
+}
+func (f *fake) OutsideEnv() map[string]string { return map[string]string{"A": "b"} }
+func (f *fake) Environment(service string, reveal bool) (Environment, error) {
+	if service != "cart" {
+		return Environment{}, &manifest.UnknownService{Name: service, Known: []string{"cart"}}
+	}
+	return Environment{Values: map[string]string{"REVEALED": map[bool]string{true: "yes", false: "no"}[reveal]}}, nil
+}
+func (f *fake) Explain(context.Context, string) (Explanation, error) {
+	return Explanation{Service: "cart", Next: "nothing"}, nil
+}
+func (f *fake) Steer(verb string, services []string) error {
+	if verb == "explode" {
+		return &Error{"no such order", CodeInvalid}
+	}
+	f.told <- verb + " " + strings.Join(services, ",")
+	return nil
+}
+func (f *fake) RunTask(_ context.Context, name string) error { f.told <- "run " + name; return nil }
+func (f *fake) Scale(string, int) error                      { return errors.New("it burns") }
+func (f *fake) Apply(context.Context, ApplyRequest) (runtime.Plan, error) {
+	return nil, manifest.Problems{{File: "mesh.yaml", Line: 1, Column: 2, Message: "is wrong"}}
+}
+func (f *fake) Token(_ context.Context, r TokenRequest) (string, error) {
+	return "token of " + r.User, nil
+}
+func (f *fake) Shutdown(now bool) { f.told <- "shutdown" }
+
+func serve(t *testing.T, f *fake, path string) *Client {
+	t.Helper()
+	ln, err := Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- Serve(ctx, ln, f) }()
+	c := NewClient(path)
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		c.http.CloseIdleConnections()
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Error("the socket is left behind")
+		}
+	})
+	return c
+}
+
+func TestEveryCall(t *testing.T) {
+	f := newFake()
+	c, ctx := serve(t, f, filepath.Join(t.TempDir(), "run", "control.sock")), t.Context()
+	if s, err := c.Status(ctx); err != nil || s.PID != 7 || s.Name != "shop" {
+		t.Errorf("%+v %v", s, err)
+	}
+	if s, err := c.Snapshot(ctx); err != nil || len(s.Instances) != 1 {
+		t.Errorf("%+v %v", s, err)
+	}
+	if r, err := c.Routes(ctx); err != nil || r[0].Timeout != 5*time.Second {
+		t.Errorf("%+v %v", r, err)
+	}
+	if e, err := c.Environment(ctx, "cart", true); err != nil || e.Values["REVEALED"] != "yes" {
+		t.Errorf("%+v %v", e, err)
+	}
+	if e, err := c.OutsideEnv(ctx); err != nil || e["A"] != "b" {
+		t.Errorf("%+v %v", e, err)
+	}
+	if e, err := c.Explain(ctx, "cart"); err != nil || e.Next != "nothing" {
+		t.Errorf("%+v %v", e, err)
+	}
+	if token, err := c.Token(ctx, TokenRequest{User: "alice"}); err != nil || token != "token of alice" {
+		t.Errorf("%q %v", token, err)
+	}
+	for want, call := range map[string]func() error{
+		"restart cart,web": func() error { return c.Steer(ctx, "restart", "cart", "web") },
+		"run seed":         func() error { return c.RunTask(ctx, "seed") },
+		"shutdown":         func() error { return c.Shutdown(ctx, false) },
+	} {
+		if err := call(); err != nil {
+			t.Error(want, err)
+		} else if got := <-f.told; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	var lines []string
+	err := c.Logs(ctx, logs.Query{}, false, func(l logs.Line) error { lines = append(lines, l.Line); return nil })
+	if !errors.Is(err, ErrEnded) || strings.Join(lines, " ") != "one two" {
+		t.Errorf("%v %v", lines, err)
+	}
+}
+
+func TestErrorsKeepTheirMeaning(t *testing.T) {
+	c, ctx := serve(t, newFake(), filepath.Join(t.TempDir(), "c.sock")), t.Context()
+	var failed *Error
+	for code, call := range map[string]func() error{
+		CodeUnknown: func() error { _, err := c.Environment(ctx, "nope", false); return err },
+		CodeInvalid: func() error { return c.Steer(ctx, "explode") },
+		CodeFailed:  func() error { return c.Scale(ctx, "cart", 1) },
+	} {
+		if err := call(); !errors.As(err, &failed) || failed.Code != code {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+	if _, err := c.Apply(ctx, ApplyRequest{}); !errors.As(err, &failed) || failed.Message != "mesh.yaml:1:2: is wrong" || failed.Code != CodeInvalid {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestWatchSeesEveryChangeAndTheEnd(t *testing.T) {
+	f := newFake()
+	c := serve(t, f, filepath.Join(t.TempDir(), "c.sock"))
+	go func() {
+		// More than the subscription holds: what was missed comes as a snapshot.
+		for range 50 {
+			f.set(runtime.Unhealthy)
+		}
+		f.set(runtime.Healthy)
+	}()
+	err := c.Watch(t.Context(), func(s runtime.Snapshot) bool {
+		return len(s.Instances) == 1 && s.Instances[0].State == runtime.Healthy
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = c.Watch(ctx, func(runtime.Snapshot) bool { cancel(); return false })
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestSocket(t *testing.T) {
+	// Longer than a socket address can hold.
+	long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
+	if err := os.MkdirAll(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(long, "control.sock")
+	if _, err := NewClient(path).Status(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Error(err)
+	}
+	// What a daemon that was killed left behind is no obstacle.
+	stale, err := net.Listen("unix", filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.Close()
+	os.WriteFile(path, nil, 0o600)
+	c := serve(t, newFake(), path)
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v %v", info.Mode(), err)
+	}
+	if _, err := Listen(t.Context(), path); !errors.Is(err, ErrRunning) {
+		t.Errorf("a second daemon: %v", err)
+	}
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Errorf("the first one was disturbed: %v", err)
+	}
+}

@@ -1,0 +1,290 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ebef7166/mesh/devidentity"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func openState(t *testing.T, dir string) *State {
+	t.Helper()
+	s, err := OpenState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestStateIsKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), ".mesh")
+	s := openState(t, dir)
+	ln, moved, err := s.Listen("registry")
+	if err != nil || moved != nil {
+		t.Fatal(moved, err)
+	}
+	secret, err := s.Secret("oidc/cart")
+	if err != nil || len(secret) < 22 {
+		t.Fatalf("%q %v", secret, err)
+	}
+	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	if info, _ := os.Stat(s.file()); info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the file %v", info.Mode())
+	}
+
+	again := openState(t, dir)
+	if got, _ := again.Secret("oidc/cart"); got != secret {
+		t.Error("the secret changed")
+	}
+	// The kept port is busy, so another is taken, and this is said.
+	other, moved, err := again.Listen("registry")
+	if err != nil || moved == nil || other.Addr().String() == ln.Addr().String() {
+		t.Fatalf("%v %v", moved, err)
+	}
+	if !strings.Contains(moved.String(), "registry is busy") {
+		t.Error(moved)
+	}
+	ln.Close()
+	address := other.Addr().String()
+	other.Close()
+	third, moved, err := openState(t, dir).Listen("registry")
+	if err != nil || moved != nil || third.Addr().String() != address {
+		t.Errorf("not kept: %v %v %v", third.Addr(), moved, err)
+	}
+	third.Close()
+}
+
+func TestStateOfOthersIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(t.TempDir(), filepath.Join(dir, ".mesh")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenState(filepath.Join(dir, ".mesh")); err == nil {
+		t.Error("followed a symlink")
+	}
+	broken := filepath.Join(t.TempDir(), ".mesh")
+	s := openState(t, broken)
+	os.WriteFile(s.file(), []byte("{"), 0o600)
+	if _, err := OpenState(broken); err == nil || !strings.Contains(err.Error(), "delete it") {
+		t.Errorf("a broken file: %v", err)
+	}
+}
+
+func TestReservedPortsAreNotShared(t *testing.T) {
+	a, b := openState(t, filepath.Join(t.TempDir(), "a")), openState(t, filepath.Join(t.TempDir(), "b"))
+	var ra, rb reservations
+	defer ra.release()
+	defer rb.release()
+	seen := map[string]bool{}
+	for i := range 200 {
+		for name, take := range map[string]func() (string, error){
+			"a": func() (string, error) { return ra.take(a, "a-"+string(rune(i))) },
+			"b": func() (string, error) { return rb.take(b, "b-"+string(rune(i))) },
+		} {
+			address, err := take()
+			if err != nil || seen[address] {
+				t.Fatalf("%s: %s given twice, or %v", name, address, err)
+			}
+			seen[address] = true
+		}
+	}
+}
+
+func TestBusyNamesTheHolder(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, err = net.Listen("tcp", ln.Addr().String())
+	var b *BusyError
+	if err = busy(t.Context(), ln.Addr().String(), err); !errors.As(err, &b) || !strings.Contains(err.Error(), "is in use by workspace.test (pid ") {
+		t.Error(err)
+	}
+}
+
+const twoServices = `version: 1
+name: shop
+gateway: {address: "127.0.0.1:0"}
+identity: {users: [{name: alice, roles: [customer]}]}
+services:
+  api: {dir: ., run: ["true"], publishes: [api.done], database: {engine: sqlite}, env: {LEVEL: "${LEVEL:-info}", DSN: "${DATABASE_URL}?x", KEY: "k-${OIDC_CLIENT_SECRET}"}}
+  web-app: {dir: ., run: ["true"], calls: [api], consumes: [api.done], port: 28417, env_from_host: [ASKED]}
+`
+
+func openWorkspace(t *testing.T, text string) *Workspace {
+	t.Helper()
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text), 0o600)
+	os.WriteFile(filepath.Join(dir, ".env"), []byte("FROM_FILE=secret value\nLEVEL=debug\n"), 0o600)
+	m, err := manifest.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(t.Context(), m, Options{State: openState(t, filepath.Join(dir, ".mesh")), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.close)
+	return w
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("ASKED", "yes")
+	t.Setenv("NOT_ASKED", "secret of mesh's own")
+	w := openWorkspace(t, twoServices)
+	api, err := w.Variables("api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, err := w.Variables("web-app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"MESH_SERVICE": "api", "OIDC_AUDIENCE": "shop", "OIDC_CLIENT_ID": "api", "OIDC_ISSUER": w.urls["identity"], "LEVEL": "debug",
+		"DATABASE_URL": "sqlite://" + w.state.Path("data", "api", "api.db"), "DSN": "sqlite://" + w.state.Path("data", "api", "api.db") + "?x",
+		"OTEL_SERVICE_NAME": "api", "ASKED": "", "NOT_ASKED": "", "FROM_FILE": "secret value", "API_URL": "",
+	} {
+		if got := api.Values[name]; got != want {
+			t.Errorf("api: %s is %q, want %q", name, got, want)
+		}
+	}
+	for _, name := range []string{"OIDC_CLIENT_SECRET", "NATS_URL", "FROM_FILE", "KEY"} {
+		if !api.Secrets[name] || api.Values[name] == "" {
+			t.Errorf("%s is no secret: %q", name, api.Values[name])
+		}
+	}
+	if web.Values["ASKED"] != "yes" || web.Values["NOT_ASKED"] != "" || web.Values["PORT"] != "28417" {
+		t.Errorf("web: %v", web.Values)
+	}
+	if !strings.HasPrefix(web.Values["API_URL"], "http://127.0.0.1:") || "http://"+web.Values["API_ADDR"] != web.Values["API_URL"] {
+		t.Errorf("link: %s %s", web.Values["API_URL"], web.Values["API_ADDR"])
+	}
+	if web.Values["NATS_URL"] == api.Values["NATS_URL"] {
+		t.Error("two services share a login")
+	}
+	if _, err := w.Variables("nope"); err == nil {
+		t.Error("no error for a service that is not there")
+	}
+}
+
+func TestTokensAreTheWorkspaces(t *testing.T) {
+	w := openWorkspace(t, twoServices)
+	token, err := w.Token(t.Context(), devidentity.TokenRequest{User: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := verifier{w.identity.Verifier()}.Verify(t.Context(), token)
+	if err != nil || id.Subject != "alice" || !slices.Equal(id.Roles, []string{"customer"}) {
+		t.Errorf("%+v %v", id, err)
+	}
+	if _, err := w.Token(t.Context(), devidentity.TokenRequest{User: "eve"}); err == nil {
+		t.Error("a token for nobody")
+	}
+}
+
+func TestRunStopsWhole(t *testing.T) {
+	w := openWorkspace(t, twoServices)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx, t.Context()) }()
+	err := w.supervisor.Watch(ctx, func(s runtime.Snapshot) bool { return len(s.Instances) == 2 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not end")
+	}
+	if conn, err := net.DialTimeout("tcp", hostOf(w.urls["gateway"]), time.Second); err == nil {
+		conn.Close()
+		t.Error("the gateway still listens")
+	}
+}
+
+func TestAffected(t *testing.T) {
+	services := []*manifest.Service{
+		{Name: "a", Dir: "/w/services/a", Go: "./cmd/a"},
+		{Name: "b", Dir: "/w/services/b", Go: "."},
+		{Name: "js", Dir: "/w/services/js", Watch: manifest.Strings{"src/**/*.ts", "package.json"}},
+		{Name: "manual", Dir: "/w/services/manual", Watch: manifest.Strings{"manual"}},
+		{Name: "py", Dir: "/w/services/py"},
+	}
+	for path, want := range map[string]string{
+		"/w/services/a/x.go":              "a",
+		"/w/services/a/x_test.go":         "",
+		"/w/services/a/README.md":         "",
+		"/w/services/a/migrations/1.sql":  "a",
+		"/w/contracts/a/v1/a.pb.go":       "a b",
+		"/w/README.md":                    "",
+		"/w/services/js/src/x/y.ts":       "js",
+		"/w/services/js/src/y.ts":         "js",
+		"/w/services/js/other.ts":         "",
+		"/w/services/manual/x.go":         "",
+		"/w/services/py/app.py":           "py",
+		"/w/services/a/mesh.service.yaml": "",
+		"/w/go.work":                      "a b",
+	} {
+		if got := strings.Join(affected(services, []string{filepath.FromSlash(path)}), " "); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	m, err := manifest.Load(writeChain(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := 3
+	now := runtime.Snapshot{
+		Services: []runtime.Service{{Name: "a"}, {Name: "b"}, {Name: "c"}},
+		Instances: []runtime.Instance{
+			{Service: "a", Instance: "a-1", State: runtime.Pending, Reason: "waits for b to be healthy"},
+			{Service: "b", Instance: "b-1", State: runtime.Pending, Reason: "waits for c to be healthy"},
+			{Service: "c", Instance: "c-1", State: runtime.Failed, Reason: "5 starts within 10s", ExitCode: &code},
+		},
+	}
+	a, _ := m.Service("a")
+	e := explain(a, now, m)
+	if all := strings.Join(e.Causes, "\n"); !strings.Contains(all, "b is pending") || !strings.Contains(all, "c is failed: 5 starts") || e.Next != "mesh why c" {
+		t.Errorf("%+v", e)
+	}
+	now.Services[2].BuildError = "services/c/x.go:1:1: undefined: y"
+	c, _ := m.Service("c")
+	if e := explain(c, now, m); !strings.Contains(strings.Join(e.Causes, "\n"), "x.go:1:1") || !strings.Contains(e.Next, "save") {
+		t.Errorf("%+v", e)
+	}
+	if e := explain(c, runtime.Snapshot{}, m); e.State != "not running" || e.Next != "mesh up c" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func writeChain(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte("version: 1\nname: chain\nservices:\n  a: {run: x, depends_on: [b]}\n  b: {run: x, depends_on: [c]}\n  c: {run: x}\n"), 0o600)
+	return dir
+}
