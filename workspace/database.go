@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -67,7 +68,8 @@ func (d *databases) sqlite(service string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	return "sqlite://" + dir + "/" + service + ".db", nil
+	file := filepath.ToSlash(filepath.Join(dir, service+".db"))
+	return (&url.URL{Scheme: "sqlite", Path: file}).String(), nil // escaped: a folder may hold blanks
 }
 
 // postgres makes a role and a schema that only the role may use, both called
