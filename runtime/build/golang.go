@@ -28,7 +28,7 @@ func (b *Builder) golang(ctx context.Context, services []*manifest.Service, repo
 			together = append(together, s)
 			continue
 		}
-		r := &round{Builder: b, dir: s.Dir, services: []*manifest.Service{s}, report: report}
+		r := &round{Builder: b, dir: s.Dir, work: "off", services: []*manifest.Service{s}, report: report}
 		r.build(ctx)
 	}
 	for _, batch := range distinct(together) {
@@ -159,28 +159,30 @@ func (r *round) blame(ctx context.Context, missing []*manifest.Service, said str
 	if len(innocent) == 0 {
 		return
 	}
-	if len(innocent) == len(r.services) || len(innocent) == len(missing) {
-		// Nobody in particular: a shared package, the go.work, or go itself.
-		message := strings.TrimSpace(said)
-		if message == "" {
-			message = err.Error()
-		}
-		for _, s := range innocent {
-			r.report(s.Name, runtime.Artifact{}, errors.New(message))
-		}
-		return
-	}
 	again := &round{Builder: r.Builder, dir: r.dir, work: r.work, services: innocent, report: r.report}
-	if strings.HasPrefix(strings.TrimSpace(said), "go: ") {
-		work, e := r.workWithout(missing, innocent)
-		if e != nil {
-			again.fail(e)
+	if r.work == "" && strings.HasPrefix(strings.TrimSpace(said), "go: ") {
+		work, err := r.workWithout(said)
+		if err != nil {
+			again.fail(err)
 			return
 		}
-		defer os.Remove(work)
-		again.work = work
+		if work != "" {
+			defer os.Remove(work)
+			again.work = work
+			again.build(ctx)
+			return
+		}
 	}
-	again.build(ctx)
+	if len(innocent) < len(missing) {
+		again.build(ctx)
+		return
+	}
+	// Nobody in particular: a shared package, the go.work, or go itself.
+	message := strings.TrimSpace(said)
+	if message == "" {
+		message = err.Error()
+	}
+	again.fail(errors.New(message))
 }
 
 // errorsOf are the lines of the compiler's output that point into the service's
@@ -211,8 +213,9 @@ func pointsInto(line, prefix string) bool {
 	return i == 0 || i > 0 && strings.ContainsRune(" /\t(", rune(line[i-1]))
 }
 
-// workWithout writes a go.work that leaves out the modules of the culprits.
-func (r *round) workWithout(missing, innocent []*manifest.Service) (string, error) {
+// workWithout writes a go.work that leaves out the modules whose go.mod go
+// complained of, since one of those stops all; "" when there is none.
+func (r *round) workWithout(said string) (string, error) {
 	path := filepath.Join(r.dir, "go.work")
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -222,18 +225,23 @@ func (r *round) workWithout(missing, innocent []*manifest.Service) (string, erro
 	if err != nil {
 		return "", err
 	}
+	dropped := false
 	for _, use := range slices.Clone(work.Use) {
-		dir := absolute(r.dir, use.Path)
-		if err := work.DropUse(use.Path); err != nil {
+		member := use.Path // DropUse empties it
+		dir := absolute(r.dir, member)
+		if err := work.DropUse(member); err != nil {
 			return "", err
 		}
-		culprit := slices.ContainsFunc(missing, func(s *manifest.Service) bool { return s.Dir == dir && !slices.Contains(innocent, s) })
-		if culprit {
+		if strings.Contains(said, filepath.ToSlash(filepath.Clean(member))+"/go.mod") || strings.Contains(said, filepath.Join(dir, "go.mod")) {
+			dropped = true
 			continue
 		}
 		if err := work.AddUse(dir, ""); err != nil {
 			return "", err
 		}
+	}
+	if !dropped {
+		return "", nil
 	}
 	work.Cleanup()
 	f, err := os.CreateTemp(r.Bin, "go-*.work")

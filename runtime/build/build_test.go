@@ -1,0 +1,264 @@
+//go:build unix
+
+package build
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/tools/txtar"
+
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+	"github.com/ebef7166/mesh/runtime/process"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const three = `
+-- go.work --
+go 1.26
+use (
+	./lib
+	./services/a
+	./services/b
+	./services/c
+)
+-- lib/go.mod --
+module example.test/lib
+go 1.26
+-- lib/lib.go --
+package lib
+const Text = "lib"
+-- services/a/go.mod --
+module example.test/a
+go 1.26
+require example.test/lib v0.0.0
+replace example.test/lib => ../../lib
+-- services/a/cmd/server/main.go --
+package main
+import "example.test/lib"
+func main() { println("a", lib.Text) }
+-- services/b/go.mod --
+module example.test/b
+go 1.26
+-- services/b/cmd/server/main.go --
+package main
+func main() { println("b") }
+-- services/c/go.mod --
+module example.test/c
+go 1.26
+-- services/c/main.go --
+package main
+func main() { println("c") }
+-- outside/go.mod --
+module example.test/outside
+go 1.26
+-- outside/main.go --
+package main
+func main() { println("outside") }
+`
+
+// rig is a builder over a workspace of its own.
+type rig struct {
+	*Builder
+	t        *testing.T
+	services []*manifest.Service
+}
+
+type plainEnv struct{}
+
+func (plainEnv) Address(*manifest.Service, string) (string, error) { return "", nil }
+func (plainEnv) Environ(*manifest.Service, string, string) ([]string, error) {
+	return append(os.Environ(), "GREETING=hello"), nil
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	r := &rig{t: t}
+	for _, f := range txtar.Parse([]byte(three)).Files {
+		r.write(filepath.Join(dir, f.Name), string(f.Data))
+	}
+	store, err := logs.Open(filepath.Join(dir, ".mesh", "logs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	r.Builder = &Builder{Dir: dir, Bin: filepath.Join(dir, ".mesh", "bin"), Logs: store, Environment: plainEnv{},
+		Processes: process.NewDriver(), Progress: func(string, string) {}}
+	for name, pkg := range map[string]string{"a": "./cmd/server", "b": "./cmd/server", "c": "."} {
+		r.services = append(r.services, &manifest.Service{Name: name, Dir: filepath.Join(dir, "services", name), Go: pkg})
+	}
+	return r
+}
+
+func (r *rig) write(path, text string) {
+	r.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// build returns what each program prints, or its error.
+func (r *rig) build(ctx context.Context, services ...*manifest.Service) (said map[string]string, versions map[string]string) {
+	r.t.Helper()
+	said, versions = map[string]string{}, map[string]string{}
+	var mu sync.Mutex
+	r.Build(ctx, services, func(name string, a runtime.Artifact, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, twice := said[name]; twice {
+			r.t.Errorf("%s is reported twice", name)
+		}
+		if err != nil {
+			said[name] = "error: " + err.Error()
+			return
+		}
+		versions[name] = a.Version
+		out, err := exec.Command(a.Argv[0], a.Argv[1:]...).CombinedOutput()
+		if err != nil {
+			r.t.Errorf("%s: %v", name, err)
+		}
+		said[name] = strings.TrimSpace(string(out))
+	})
+	return said, versions
+}
+
+func (r *rig) want(said map[string]string, want map[string]string) {
+	r.t.Helper()
+	for name, text := range want {
+		if got, ok := said[name]; !ok || !strings.Contains(got, text) {
+			r.t.Errorf("%s said %q, want %q", name, got, text)
+		}
+	}
+	for name := range said {
+		if _, ok := want[name]; !ok {
+			r.t.Errorf("%s is reported without being asked for", name)
+		}
+	}
+}
+
+func TestOneBuildForAll(t *testing.T) {
+	r := newRig(t)
+	outside := &manifest.Service{Name: "outside", Dir: filepath.Join(r.Dir, "outside"), Go: "."}
+	said, first := r.build(t.Context(), append(r.services, outside)...)
+	// a and b have programs of the same name.
+	r.want(said, map[string]string{"a": "a lib", "b": "b", "c": "c", "outside": "outside"})
+
+	_, again := r.build(t.Context(), r.services...)
+	for name, version := range again {
+		if version != first[name] || version == "" {
+			t.Errorf("%s: the same code has versions %q and %q", name, first[name], version)
+		}
+	}
+	r.write(filepath.Join(r.Dir, "lib", "lib.go"), "package lib\nconst Text = \"new\"\n")
+	said, changed := r.build(t.Context(), r.services...)
+	r.want(said, map[string]string{"a": "a new", "b": "b", "c": "c"})
+	if changed["a"] == first["a"] || changed["b"] != first["b"] {
+		t.Errorf("versions %v, then %v", first, changed)
+	}
+}
+
+func TestOneCulpritKeepsNobodyFromBeingBuilt(t *testing.T) {
+	for name, tt := range map[string]struct{ file, text, want string }{
+		"type error":     {"services/b/cmd/server/main.go", "package main\nfunc main() { undefined() }\n", "services/b/cmd/server/main.go:2:15: undefined: undefined"},
+		"syntax error":   {"services/b/cmd/server/main.go", "package main\nfunc main() {\n", "services/b/cmd/server/main.go:"},
+		"missing import": {"services/b/cmd/server/main.go", "package main\nimport _ \"example.test/nowhere\"\nfunc main() {}\n", "example.test/nowhere"},
+		"broken go.mod":  {"services/b/go.mod", "module example.test/b\nnonsense\n", "services/b/go.mod:2"},
+		"no main":        {"services/b/cmd/server/main.go", "package server\n", "main"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.write(filepath.Join(r.Dir, tt.file), tt.text)
+			said, _ := r.build(t.Context(), r.services...)
+			r.want(said, map[string]string{"a": "a lib", "b": "error: ", "c": "c"})
+			if !strings.Contains(said["b"], tt.want) {
+				t.Errorf("b: %s", said["b"])
+			}
+			if logged := r.Logs.Recent(logs.Query{Services: []string{"b"}}); len(logged) == 0 || logged[0].Stream != logs.Build {
+				t.Errorf("logged: %v", logged)
+			}
+		})
+	}
+}
+
+func TestSharedPackageThatDoesNotCompile(t *testing.T) {
+	r := newRig(t)
+	r.write(filepath.Join(r.Dir, "lib", "lib.go"), "package lib\nconst Text = undefined\n")
+	said, _ := r.build(t.Context(), r.services...)
+	r.want(said, map[string]string{"a": "error: ", "b": "b", "c": "c"})
+	if !strings.Contains(said["a"], "lib/lib.go:2:14: undefined: undefined") {
+		t.Errorf("a: %s", said["a"])
+	}
+}
+
+func TestCommands(t *testing.T) {
+	r := newRig(t)
+	dir := filepath.Join(r.Dir, "any")
+	r.write(filepath.Join(dir, "input"), "1")
+	s := &manifest.Service{Name: "any", Dir: dir, Build: manifest.Command{Shell: "echo ${GREETING} && cat input > output"}, Run: manifest.Command{Args: []string{"cat", filepath.Join(dir, "output")}}}
+	said, first := r.build(t.Context(), s)
+	r.want(said, map[string]string{"any": "1"})
+	if logged := r.Logs.Recent(logs.Query{Services: []string{"any"}}); len(logged) != 1 || logged[0].Line != "hello" {
+		t.Errorf("logged: %v", logged)
+	}
+	_, again := r.build(t.Context(), s)
+	r.write(filepath.Join(dir, "input"), "2")
+	_, changed := r.build(t.Context(), s)
+	if first["any"] != again["any"] || again["any"] == changed["any"] {
+		t.Errorf("versions %v %v %v", first, again, changed)
+	}
+	s.Build = manifest.Command{Shell: "echo what is wrong >&2; exit 4"}
+	said, _ = r.build(t.Context(), s)
+	r.want(said, map[string]string{"any": "error: "})
+	if !strings.Contains(said["any"], "exit code 4\nwhat is wrong") {
+		t.Errorf("said %q", said["any"])
+	}
+}
+
+func TestANewerBuildEndsTheOlder(t *testing.T) {
+	r := newRig(t)
+	started := filepath.Join(r.Dir, "started")
+	s := &manifest.Service{Name: "slow", Dir: r.Dir, Build: manifest.Command{Shell: "touch " + started + "; sleep 1000"}, Run: manifest.Command{Args: []string{"true"}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan map[string]string)
+	go func() { said, _ := r.build(ctx, s); ended <- said }()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(started); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("never started")
+		}
+	}
+	cancel()
+	if said := <-ended; len(said) != 0 {
+		t.Errorf("an ended build reported %v", said)
+	}
+}
+
+func TestWithoutGo(t *testing.T) {
+	r := newRig(t)
+	t.Setenv("PATH", t.TempDir())
+	said, _ := r.build(t.Context(), r.services...)
+	for name, text := range said {
+		if !strings.Contains(text, "go: no such program on PATH; install Go") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	if len(said) != 3 {
+		t.Errorf("%v", said)
+	}
+}
