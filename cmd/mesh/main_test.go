@@ -100,10 +100,8 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	deadline := time.Now().Add(60 * time.Second)
 	for {
-		cmd := exec.Command(look(ts, args[1]), args[2:]...)
-		cmd.Dir, cmd.Env = ts.MkAbs("."), environ(ts)
-		out, _ := cmd.CombinedOutput()
-		if strings.Contains(string(out), args[0]) != neg {
+		out := output(ts, args[1:])
+		if strings.Contains(out, args[0]) != neg {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -111,6 +109,23 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// output runs a command; fetch PATH is a request to the gateway.
+func output(ts *testscript.TestScript, args []string) string {
+	if args[0] == "fetch" {
+		resp, err := http.Get(status(ts).Gateway.URL + args[1])
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return string(body)
+	}
+	cmd := exec.Command(look(ts, args[0]), args[1:]...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), environ(ts)
+	out, _ := cmd.CombinedOutput()
+	return string(out)
 }
 
 func look(ts *testscript.TestScript, name string) string {
