@@ -8,6 +8,7 @@
 //	GET  /v1/logs?service=&n=&since=&grep=&follow=   a line a logs.Line
 //	GET  /v1/routes                       []devgateway.Route
 //	GET  /v1/outside                      what a command outside is told, of mesh smoke
+//	GET  /v1/events/dead?n=               []devbroker.DeadLetter
 //	GET  /v1/services/{name}/env          Environment
 //	GET  /v1/services/{name}/why          Explanation
 //	POST /v1/services/{verb}              {"services": [...]}: start, stop, restart, rebuild

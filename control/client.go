@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
@@ -47,6 +48,11 @@ func (c *Client) Snapshot(ctx context.Context) (s runtime.Snapshot, err error) {
 // Routes of the gateway.
 func (c *Client) Routes(ctx context.Context) (r []devgateway.Route, err error) {
 	return r, c.call(ctx, http.MethodGet, "/v1/routes", nil, &r)
+}
+
+// DeadEvents are the newest n events that a service could not process.
+func (c *Client) DeadEvents(ctx context.Context, n int) (l []devbroker.DeadLetter, err error) {
+	return l, c.call(ctx, http.MethodGet, "/v1/events/dead?n="+strconv.Itoa(n), nil, &l)
 }
 
 // Environment of a service; reveal shows secrets.

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/internal/broadcast"
 	"github.com/ebef7166/mesh/manifest"
@@ -58,6 +59,9 @@ func (f *fake) FollowLogs(ctx context.Context, q logs.Query, follow bool, emit f
 }
 func (f *fake) Routes() []devgateway.Route {
 	return []devgateway.Route{{Service: "cart", Prefix: "/c/", Timeout: 5 * time.Second}}
+}
+func (f *fake) DeadEvents(_ context.Context, n int) ([]devbroker.DeadLetter, error) {
+	return make([]devbroker.DeadLetter, n), nil
 }
 func (f *fake) OutsideEnv() map[string]string { return map[string]string{"A": "b"} }
 func (f *fake) Environment(service string, reveal bool) (Environment, error) {
@@ -126,6 +130,9 @@ func TestEveryCall(t *testing.T) {
 	}
 	if e, err := c.OutsideEnv(ctx); err != nil || e["A"] != "b" {
 		t.Errorf("%+v %v", e, err)
+	}
+	if l, err := c.DeadEvents(ctx, 2); err != nil || len(l) != 2 {
+		t.Errorf("%+v %v", l, err)
 	}
 	if e, err := c.Explain(ctx, "cart"); err != nil || e.Next != "nothing" {
 		t.Errorf("%+v %v", e, err)

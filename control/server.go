@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/internal/broadcast"
 	"github.com/ebef7166/mesh/manifest"
@@ -27,6 +28,7 @@ type Workspace interface {
 	Subscribe() (runtime.Snapshot, *broadcast.Subscription[runtime.Event])
 	FollowLogs(ctx context.Context, q logs.Query, follow bool, emit func([]logs.Line) error) error
 	Routes() []devgateway.Route
+	DeadEvents(ctx context.Context, n int) ([]devbroker.DeadLetter, error)
 	Environment(service string, reveal bool) (Environment, error)
 	OutsideEnv() map[string]string
 	Explain(ctx context.Context, service string) (Explanation, error)
@@ -102,6 +104,7 @@ func (s *server) routes() http.Handler {
 	mux.Handle("POST /v1/apply", answer(s.apply))
 	mux.Handle("POST /v1/token", answer(s.token))
 	mux.Handle("POST /v1/shutdown", answer(s.shutdown))
+	mux.Handle("GET /v1/events/dead", answer(s.dead))
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/logs", s.logs)
 	return mux
@@ -149,6 +152,14 @@ func (s *server) env(r *http.Request) (any, error) {
 
 func (s *server) why(r *http.Request) (any, error) {
 	return s.w.Explain(r.Context(), r.PathValue("name"))
+}
+
+func (s *server) dead(r *http.Request) (any, error) {
+	n, err := strconv.Atoi(r.FormValue("n"))
+	if err != nil || n < 1 {
+		return nil, &Error{fmt.Sprintf("n: %q is no number of events", r.FormValue("n")), CodeInvalid}
+	}
+	return s.w.DeadEvents(r.Context(), n)
 }
 
 func (s *server) steer(r *http.Request) (any, error) {

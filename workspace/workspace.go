@@ -317,6 +317,11 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 	return nil
 }
 
+// DeadEvents are the newest n events that a service could not process.
+func (w *Workspace) DeadEvents(ctx context.Context, n int) ([]devbroker.DeadLetter, error) {
+	return w.broker.Dead(ctx, n)
+}
+
 // Reload applies the manifest as it is on disk now.
 func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 	m, err := manifest.Load(w.Manifest().Dir)

@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"runtime/logs":    {},
 	"runtime/build":   {"manifest", "runtime", "runtime/logs", "runtime/process"},
 	"workspace":       {"manifest", "runtime", "devregistry", "devgateway", "devidentity", "devbroker", "devtelemetry"},
-	"control":         {"manifest", "runtime", "workspace", "devgateway", "devidentity"},
+	"control":         {"manifest", "runtime", "workspace", "devgateway", "devidentity", "devbroker"},
 	"dashboard":       {"control", "manifest", "runtime", "devgateway"},
 	"smoke":           {"manifest"},
 	"internal":        {},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,10 @@ func runDead(ctx context.Context, d *deps, n int, out output) error {
 	return out.print(d.streams.Out, letters, func(w io.Writer) {
 		fmt.Fprintln(w, "TIME\tEVENT\tNUMBER\tSERVICE\tTRIES\tREASON")
 		for _, l := range letters {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", l.Time.Local().Format(time.TimeOnly), l.Subject, l.Sequence, l.Consumer, l.Deliveries, escape.String(l.Reason))
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", l.Time.Local().Format(time.TimeOnly), l.Subject, l.Sequence, l.Consumer, l.Deliveries, oneLine(l.Reason))
 		}
 	})
 }
+
+// oneLine is text from elsewhere as a cell of a table.
+func oneLine(text string) string { return escape.Terminal(strings.Join(strings.Fields(text), " ")) }
