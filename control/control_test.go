@@ -90,7 +90,7 @@ func (f *fake) Token(_ context.Context, r TokenRequest) (string, error) {
 }
 func (f *fake) Shutdown(now bool) { f.told <- "shutdown" }
 
-func serve(t *testing.T, f *fake, path string) *Client {
+func served(t *testing.T, f *fake, path string) *Client {
 	t.Helper()
 	ln, err := Listen(t.Context(), path)
 	if err != nil {
@@ -115,7 +115,7 @@ func serve(t *testing.T, f *fake, path string) *Client {
 
 func TestEveryCall(t *testing.T) {
 	f := newFake()
-	c, ctx := serve(t, f, filepath.Join(t.TempDir(), "run", "control.sock")), t.Context()
+	c, ctx := served(t, f, filepath.Join(t.TempDir(), "run", "control.sock")), t.Context()
 	if s, err := c.Status(ctx); err != nil || s.PID != 7 || s.Name != "shop" {
 		t.Errorf("%+v %v", s, err)
 	}
@@ -159,7 +159,7 @@ func TestEveryCall(t *testing.T) {
 }
 
 func TestErrorsKeepTheirMeaning(t *testing.T) {
-	c, ctx := serve(t, newFake(), filepath.Join(t.TempDir(), "c.sock")), t.Context()
+	c, ctx := served(t, newFake(), filepath.Join(t.TempDir(), "c.sock")), t.Context()
 	var failed *Error
 	for code, call := range map[string]func() error{
 		CodeUnknown: func() error { _, err := c.Environment(ctx, "nope", false); return err },
@@ -177,7 +177,7 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 
 func TestWatchSeesEveryChangeAndTheEnd(t *testing.T) {
 	f := newFake()
-	c := serve(t, f, filepath.Join(t.TempDir(), "c.sock"))
+	c := served(t, f, filepath.Join(t.TempDir(), "c.sock"))
 	go func() {
 		// More than the subscription holds: what was missed comes as a snapshot.
 		for range 50 {
@@ -215,7 +215,7 @@ func TestSocket(t *testing.T) {
 	}
 	stale.Close()
 	os.WriteFile(path, nil, 0o600)
-	c := serve(t, newFake(), path)
+	c := served(t, newFake(), path)
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/internal/broadcast"
+	"github.com/ebef7166/mesh/internal/serve"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
@@ -65,25 +66,7 @@ var ErrRunning = errors.New("mesh runs in this workspace already")
 // Serve answers on ln until ctx ends.
 func Serve(ctx context.Context, ln net.Listener, w Workspace) error {
 	s := &server{w: w}
-	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return ctx }}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		grace, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-	})
-	err := server.Serve(ln)
-	if !stop() {
-		<-stopped
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return serve.HTTP(ctx, &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}, ln)
 }
 
 type server struct{ w Workspace }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ebef7166/mesh/internal/testservice/testbin"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime/logs"
 	"github.com/ebef7166/mesh/runtime/process"
@@ -101,19 +101,6 @@ func (r *recorder) String() string {
 	return strings.Join(r.log, ", ")
 }
 
-var testservice = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "testservice")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "testservice")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/ebef7166/mesh/internal/testservice").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return bin, nil
-})
-
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	store, err := logs.Open(filepath.Join(t.TempDir(), "logs"))
@@ -151,7 +138,7 @@ func newRig(t *testing.T) *rig {
 // program is testservice with these arguments.
 func (r *rig) program(args ...string) []string {
 	r.t.Helper()
-	bin, err := testservice()
+	bin, err := testbin.Path()
 	if err != nil {
 		r.t.Fatal(err)
 	}

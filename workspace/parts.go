@@ -2,7 +2,6 @@ package workspace
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/devidentity"
 	"github.com/ebef7166/mesh/devtelemetry"
+	"github.com/ebef7166/mesh/internal/serve"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -122,26 +122,8 @@ func serveLocal(ctx context.Context, ln net.Listener, h http.Handler) error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: localOnly(ln.Addr().String(), h), Protocols: &protocols,
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
-		BaseContext: func(net.Listener) context.Context { return ctx }}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		grace, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-	})
-	err := server.Serve(ln)
-	if !stop() {
-		<-stopped
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return serve.HTTP(ctx, &http.Server{Handler: localOnly(ln.Addr().String(), h), Protocols: &protocols,
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10}, ln)
 }
 
 func localOnly(address string, h http.Handler) http.Handler {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/ebef7166/mesh/internal/testservice/testbin"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,19 +39,6 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-var testservice = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "testservice")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "testservice")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/ebef7166/mesh/internal/testservice").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return bin, nil
-})
-
 func driver(t *testing.T) *Driver {
 	t.Helper()
 	d := NewDriver()
@@ -68,7 +56,7 @@ func driver(t *testing.T) *Driver {
 
 func start(t *testing.T, d *Driver, out *safeBuffer, args ...string) (*Process, string) {
 	t.Helper()
-	bin, err := testservice()
+	bin, err := testbin.Path()
 	if err != nil {
 		t.Fatal(err)
 	}

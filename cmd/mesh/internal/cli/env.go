@@ -93,20 +93,16 @@ func newExec(d *deps) *cobra.Command {
 	}
 }
 
-func runExec(ctx context.Context, d *deps, service string, argv []string) error {
-	p, err := d.place()
+func runExec(ctx context.Context, d *deps, name string, argv []string) error {
+	p, m, err := d.workspace()
 	if err != nil {
 		return err
 	}
-	m, err := p.load()
+	s, err := service(m, name)
 	if err != nil {
 		return err
 	}
-	s, ok := m.Service(service)
-	if !ok {
-		return explain(&manifest.UnknownService{Name: service, Known: m.Names()})
-	}
-	e, err := p.client().Environment(ctx, service, true)
+	e, err := p.client().Environment(ctx, name, true)
 	if err != nil {
 		return explain(err)
 	}
@@ -146,17 +142,13 @@ func newRun(d *deps) *cobra.Command {
 }
 
 func runTask(ctx context.Context, d *deps, task string) error {
-	p, err := d.place()
+	p, m, err := d.workspace()
 	if err != nil {
 		return err
 	}
-	m, err := p.load()
+	s, err := service(m, task)
 	if err != nil {
 		return err
-	}
-	s, ok := m.Service(task)
-	if !ok {
-		return explain(&manifest.UnknownService{Name: task, Known: m.Names()})
 	}
 	if s.Kind != manifest.KindTask {
 		return usageError("%s is a %s, not a task: mesh restart %s starts it anew", task, s.Kind, task)

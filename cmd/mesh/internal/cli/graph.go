@@ -19,11 +19,7 @@ func newGraph(d *deps) *cobra.Command {
 			if !ok {
 				return usageError("--format %s: it takes text, mermaid or dot", format)
 			}
-			p, err := d.place()
-			if err != nil {
-				return err
-			}
-			m, err := p.load()
+			_, m, err := d.workspace()
 			if err != nil {
 				return err
 			}

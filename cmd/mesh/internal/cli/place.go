@@ -72,6 +72,25 @@ func (p place) load() (*manifest.Workspace, error) {
 	return m, err
 }
 
+// workspace is the place that the command is in, with its manifests.
+func (d *deps) workspace() (place, *manifest.Workspace, error) {
+	p, err := d.place()
+	if err != nil {
+		return place{}, nil, err
+	}
+	m, err := p.load()
+	return p, m, err
+}
+
+// service finds a service by its name.
+func service(m *manifest.Workspace, name string) (*manifest.Service, error) {
+	s, ok := m.Service(name)
+	if !ok {
+		return nil, explain(&manifest.UnknownService{Name: name, Known: m.Names()})
+	}
+	return s, nil
+}
+
 // manifestError says all that is wrong, one a line.
 type manifestError manifest.Problems
 

@@ -58,11 +58,7 @@ OIDC_ISSUER, NATS_URL and a <SERVICE>_URL of each service, and mesh inside it re
 }
 
 func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
-	p, err := d.place()
-	if err != nil {
-		return err
-	}
-	m, err := p.load()
+	p, m, err := d.workspace()
 	if err != nil {
 		return err
 	}

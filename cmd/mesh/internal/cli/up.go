@@ -68,11 +68,7 @@ func (o *upOptions) selection() manifest.Selection {
 }
 
 func runUp(ctx context.Context, d *deps, o *upOptions) error {
-	p, err := d.place()
-	if err != nil {
-		return err
-	}
-	m, err := p.load()
+	p, m, err := d.workspace()
 	if err != nil {
 		return err
 	}

@@ -16,11 +16,7 @@ func newValidate(d *deps) *cobra.Command {
 	return &cobra.Command{
 		Use: "validate", Short: "Check the manifests", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			p, err := d.place()
-			if err != nil {
-				return err
-			}
-			m, err := p.load()
+			p, m, err := d.workspace()
 			if err != nil {
 				return err
 			}
