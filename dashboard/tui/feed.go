@@ -56,12 +56,14 @@ func (f *feed) wait() {
 
 // watch keeps the newest state; ones that the model had no time for are skipped.
 func (f *feed) watch(ctx context.Context) {
+	var last runtime.Snapshot
 	err := f.client.Watch(ctx, func(now runtime.Snapshot) bool {
+		last = now
 		f.states.put(now)
 		return false
 	})
 	if ctx.Err() == nil {
-		f.send(endedMsg{err})
+		f.send(endedMsg{err, last})
 	}
 }
 

@@ -43,6 +43,8 @@ func (m model) hinted() []key.Binding {
 	switch {
 	case m.logs.typing:
 		return []key.Binding{hint("enter", "keep"), hint("esc", "clear"), hint("text or regexp", "")}
+	case m.logs.filter.text != "" && (m.zoomed || m.focus == onLogs):
+		return []key.Binding{hint("?", "help"), quit, hint("esc", "clear the filter"), hint("/", "change it"), hint("G", "follow"), hint("h l", "sideways"), k.all}
 	case m.zoomed:
 		return []key.Binding{hint("?", "help"), quit, hint("enter", "unzoom"), k.filter, k.clear, hint("G", "follow"), hint("h l", "sideways"), k.all}
 	case m.focus == onLogs:

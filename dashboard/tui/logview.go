@@ -26,7 +26,7 @@ func (p logPane) title(t theme, focused bool) string {
 	case p.typing:
 		title += t.bold.Render("  /") + p.input.View()
 	case p.filter.text != "":
-		title += t.dim.Render("  only ") + t.bold.Render("/"+clean(p.filter.text)) + t.dim.Render(" (esc clears)")
+		title += t.dim.Render("  only ") + t.bold.Render("/"+clean(p.filter.text))
 	}
 	return title
 }

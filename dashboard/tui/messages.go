@@ -14,7 +14,11 @@ type (
 	usageMsg    struct{ now runtime.Snapshot } // the same with CPU and memory
 	statusMsg   struct{ status control.Status }
 	clockMsg    struct{ now time.Time }
-	endedMsg    struct{ err error } // the daemon does not answer any more
+	// endedMsg is that the daemon does not answer any more, after a last state.
+	endedMsg struct {
+		err  error
+		last runtime.Snapshot
+	}
 
 	// linesMsg is the next lines of a source, or why there are none.
 	linesMsg struct {

@@ -60,7 +60,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.MouseClickMsg:
 		return m.click(msg)
 	case endedMsg:
-		m.ended = msg.err
+		m.ended, m.status.now = msg.err, msg.last
 		return m, tea.Quit
 	}
 	m.status = m.status.update(msg)
@@ -74,14 +74,21 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // below. The services get what they need, up to two fifths.
 func (m model) layout() model {
 	body := max(m.height-3, 0)
-	table := min(m.services.wants(), max(body*2/5, 5))
+	wanted, width := m.services.wants(), m.width
+	if m.wide() {
+		wanted, width = max(wanted, m.status.wants()), m.width-addressesWidth
+	}
+	table := min(wanted, max(body*2/5, 5))
 	if m.zoomed {
 		table = 0
 	}
-	m.services = m.services.resize(m.width, table)
+	m.services = m.services.resize(width, table)
 	m.logs = m.logs.resize(m.width, max(body-table, 0))
 	return m
 }
+
+// wide reports whether there is room for the addresses beside the services.
+func (m model) wide() bool { return m.width >= 130 }
 
 // selectService follows the selection with the log, when it shows one service.
 func (m model) selectService(s servicesPane) (model, tea.Cmd) {

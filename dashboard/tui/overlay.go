@@ -80,7 +80,7 @@ func (o overlay) view(t theme, width, height int, owner bool) string {
 		longest = max(longest, ansi.StringWidth(l))
 	}
 	inner = min(inner, longest+2)
-	room := max(min(len(lines), height-4), 1)
+	room := max(min(len(lines), height-3), 1)
 	offset := min(o.offset, len(lines)-room)
 	right := ""
 	if room < len(lines) {
@@ -139,7 +139,7 @@ func helpLines(t theme, owner bool) []string {
 		title string
 		keys  []key.Binding
 	}{
-		{"Move", []key.Binding{hint("j k ↑ ↓", "down, up; also the wheel"), hint("PgUp PgDn", "by a page"), k.top, k.bottom, hint("h l ← →", "the rest of a long line"), pane}},
+		{"Move", []key.Binding{hint("j k ↑ ↓", "down, up; also the wheel"), hint("PgUp PgDn", "by a page"), hint("g G", "to the first; to the last, and follow"), hint("h l ← →", "the rest of a long line"), pane}},
 		{"Log", []key.Binding{zoom, all, hint("/", "only lines with this text or regexp"), k.clear, k.mouse}},
 		{"Selected service", []key.Binding{k.restart, stop, k.rebuild, why}},
 		{"Leave", []key.Binding{k.quit, k.interrupt}},

@@ -61,7 +61,7 @@ func (p servicesPane) serviceRow(s runtime.Service, instances []runtime.Instance
 	switch {
 	case s.Building && len(instances) == 0:
 		r.state = runtime.Building
-	case s.Stopped && (len(instances) == 0 || r.state.Final()):
+	case atRest(s, instances):
 		r.state, r.info, r.troubled = stopped, "", false
 	}
 	switch {
@@ -71,6 +71,16 @@ func (p servicesPane) serviceRow(s runtime.Service, instances []runtime.Instance
 		r.info, r.troubled = cmp.Or(clean(s.Progress), "building"), false
 	}
 	return r
+}
+
+// atRest reports whether a service does not run because somebody stopped it.
+func atRest(s runtime.Service, instances []runtime.Instance) bool {
+	for _, i := range instances {
+		if !i.State.Final() || !s.Stopped && (i.State != runtime.Exited || i.Reason != "stopped") {
+			return false
+		}
+	}
+	return s.Stopped || len(instances) > 0
 }
 
 func (p servicesPane) instanceRow(i runtime.Instance) row {

@@ -116,26 +116,26 @@ func (p servicesPane) at(line int) servicesPane {
 // toggle is the verb that undoes the state of the selected service.
 func (p servicesPane) toggle() string {
 	s, _ := p.now.Service(p.selected)
-	if s.Stopped {
-		return "start"
-	}
-	for _, i := range p.now.Of(p.selected) {
-		if !i.State.Final() {
-			return "stop"
-		}
-	}
-	if s.Kind == "task" || len(p.now.Of(p.selected)) > 0 {
+	instances := p.now.Of(p.selected)
+	done := len(instances) > 0 && !slices.ContainsFunc(instances, func(i runtime.Instance) bool { return !i.State.Final() })
+	if done || atRest(s, instances) {
 		return "start"
 	}
 	return "stop"
 }
 
-// trouble is what is wrong with the selected service, "" when nothing is.
+// trouble is what is wrong with the selected service, else with the first that
+// something is wrong with, "" when nothing is.
 func (p servicesPane) trouble() string {
+	first := ""
 	for _, r := range p.rows() {
-		if r.service == p.selected && r.info != "" && r.troubled {
-			return r.service + ": " + r.info
+		switch {
+		case !r.troubled || r.info == "":
+		case r.service == p.selected:
+			return r.service + ": " + r.info + " (w says more)"
+		case first == "":
+			first = r.service + ": " + r.info
 		}
 	}
-	return ""
+	return first
 }

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,19 +81,14 @@ const (
 	overallStopping overall = "stopping"
 )
 
-// stoppingStates is when everything ends though nobody stopped each service.
+// stopsByItself is when nothing goes on and something still comes to its end.
 func (b statusBar) stopsByItself() bool {
-	ending := false
-	for _, i := range b.now.Instances {
-		if s, _ := b.now.Service(i.Service); s.Stopped {
-			continue
-		}
-		if !i.State.Final() && i.State != runtime.Stopping {
-			return false
-		}
-		ending = ending || i.State == runtime.Stopping
-	}
-	return ending
+	return b.atEnd() && slices.ContainsFunc(b.now.Instances, func(i runtime.Instance) bool { return i.State == runtime.Stopping })
+}
+
+// atEnd is when nothing runs, save what is stopping.
+func (b statusBar) atEnd() bool {
+	return !slices.ContainsFunc(b.now.Instances, func(i runtime.Instance) bool { return !i.State.Final() && i.State != runtime.Stopping })
 }
 
 func (b statusBar) overall() overall {
@@ -136,11 +132,12 @@ func (b statusBar) title() string {
 // healthy is how many services are, of how many that should be.
 func (b statusBar) healthy() (up, of int) {
 	for _, s := range b.now.Services {
-		if s.Stopped {
+		instances := b.now.Of(s.Name)
+		if atRest(s, instances) {
 			continue
 		}
 		of++
-		for _, i := range b.now.Of(s.Name) {
+		for _, i := range instances {
 			if i.State == runtime.Healthy || i.Completed() {
 				up++
 				break
@@ -189,7 +186,7 @@ func (b statusBar) message(t theme, width int, services servicesPane) string {
 	case b.notice.text != "":
 		text = b.notice.text
 	case trouble != "":
-		text, style = trouble+" (w says more)", t.bad
+		text, style = trouble, t.bad
 	case b.overall() == overallHealthy && b.known:
 		text = fmt.Sprintf("All healthy at %s  ·  mesh routes  ·  mesh token --user NAME", strings.TrimSuffix(clean(b.status.Gateway.URL), "/"))
 	case b.overall() == overallStarting:

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -23,7 +24,7 @@ func (p servicesPane) columns(rows []row) []column {
 	for _, r := range rows {
 		name = max(name, lipgloss.Width(r.label))
 	}
-	wide := p.width >= 120
+	wide := p.width >= 108
 	columns := []column{
 		{"SERVICE", min(name, p.width/4), false, func(r row) string { return r.label }},
 		{"STATE", len("○ unhealthy"), false, nil},
@@ -38,17 +39,23 @@ func (p servicesPane) columns(rows []row) []column {
 	if wide {
 		columns = append(columns, column{"AGE", 7, true, func(r row) string { return r.age }})
 	}
-	if p.width >= 72 {
-		columns = append(columns, column{"ADDRESS", len("127.0.0.1:65535"), false, func(r row) string { return r.address }})
+	if !wide { // one column for both: where it is, or why it is not
+		return append(columns, column{"ADDRESS", p.left(columns), false, func(r row) string { return cmp.Or(r.info, r.address) }})
 	}
-	if wide {
+	columns = append(columns, column{"ADDRESS", len("127.0.0.1:65535"), false, func(r row) string { return r.address }})
+	if p.width >= 130 {
 		columns = append(columns, column{"VERSION", 12, false, func(r row) string { return r.version }})
 	}
-	left := p.width - 4
+	return append(columns, column{"WHY", p.left(columns), false, func(r row) string { return r.info }})
+}
+
+// left is the width that columns leave to one more.
+func (p servicesPane) left(columns []column) int {
+	left := p.width - 5 // the border, the mark, and the gap behind it
 	for _, c := range columns {
 		left -= c.width + 1
 	}
-	return append(columns, column{"WHY", left, false, func(r row) string { return r.info }})
+	return left
 }
 
 func (p servicesPane) replicated(rows []row) bool {
@@ -126,9 +133,9 @@ func (p servicesPane) line(t theme, columns []column, r row, focused bool) strin
 			b.WriteString(on(t.bold).Render(pad(c, c.text(r))))
 		case i == len(columns)-1 && r.troubled:
 			b.WriteString(on(t.bad.Bold(false)).Render(pad(c, c.text(r))))
-		case i == len(columns)-1 && r.state == runtime.Healthy:
+		case i == len(columns)-1 && r.info != "" && r.state == runtime.Healthy:
 			b.WriteString(on(t.busy).Render(pad(c, c.text(r))))
-		case i == 0 || i == len(columns)-1:
+		case i == 0 || i == len(columns)-1 && r.info != "":
 			b.WriteString(on(t.dim).Render(pad(c, c.text(r))))
 		default:
 			b.WriteString(on(t.text).Render(pad(c, c.text(r))))

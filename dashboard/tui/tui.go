@@ -65,7 +65,7 @@ func farewell(out io.Writer, m model) error {
 	switch {
 	case m.ended == nil || m.status.leaving:
 		return nil
-	case errors.Is(m.ended, control.ErrEnded) && m.status.overall() == overallStopping:
+	case errors.Is(m.ended, control.ErrEnded) && m.status.atEnd():
 		fmt.Fprintf(out, "mesh: %s was stopped from elsewhere.\n", m.status.name())
 		return nil
 	}

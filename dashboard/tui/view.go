@@ -14,7 +14,11 @@ func (m model) draw() string {
 	}
 	parts := []string{m.status.header(m.theme, m.width)}
 	if !m.zoomed {
-		parts = append(parts, m.services.view(m.theme, m.focus == onServices))
+		table := m.services.view(m.theme, m.focus == onServices)
+		if m.wide() {
+			table = lipgloss.JoinHorizontal(lipgloss.Top, table, m.status.addresses(m.theme, m.services.height))
+		}
+		parts = append(parts, table)
 	}
 	parts = append(parts, m.logs.view(m.theme, m.focus == onLogs || m.zoomed))
 	parts = append(parts, m.status.message(m.theme, m.width, m.services), m.hints())
