@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"smoke":           {"manifest"},
 	"internal":        {},
 	"cmd/mesh":        {""},
+	"bench":           {},
 }
 
 type listed struct {
