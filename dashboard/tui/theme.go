@@ -31,7 +31,7 @@ func newTheme(dark bool) theme {
 		good: ink("#15803d", "#6fd08c"), busy: ink("#a16207", "#e9c46a"), bad: ink("#c02626", "#ff7b72").Bold(true),
 		border: ink("#c3c9d2", "#454c59"), focused: ink("#0a6c8f", "#67c8e8"),
 		match:  lipgloss.NewStyle().Reverse(true),
-		marked: pick(lipgloss.Color("#dcebf3"), lipgloss.Color("#2a3442")),
+		marked: pick(lipgloss.Color("254"), lipgloss.Color("237")),
 	}
 	for _, c := range [][2]string{
 		{"#0e7490", "#56c2d6"}, {"#7c3aed", "#b79cf5"}, {"#a16207", "#e0b95b"}, {"#be185d", "#ef8fb4"},
