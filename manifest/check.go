@@ -99,8 +99,8 @@ func (c *checker) program() {
 		c.fail([]any{"build"}, "build goes with run; a Go package (go: %s) is built by mesh", s.Go)
 	}
 	if s.URL != "" {
-		if u, err := url.Parse(s.URL); err != nil || u.Host == "" {
-			c.fail([]any{"url"}, "%q is no URL: write it as http://host:port", s.URL)
+		if u, err := url.Parse(s.URL); err != nil || u.Scheme != "http" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
+			c.fail([]any{"url"}, "%q is no address that mesh can send requests to: write it as http://host:port", s.URL)
 		}
 	}
 }

@@ -146,11 +146,12 @@ func (l *loader) inline() {
 		if service.Dir == "" {
 			service.Dir = "."
 		}
+		written := service.Dir
 		if !filepath.IsAbs(service.Dir) {
 			service.Dir = filepath.Join(l.dir, filepath.FromSlash(service.Dir))
 		}
 		if info, err := os.Stat(service.Dir); err != nil || !info.IsDir() {
-			l.problems = append(l.problems, service.problem([]any{"dir"}, "no such folder: %s", service.Dir))
+			l.problems = append(l.problems, service.problem([]any{"dir"}, "no such folder: %s", written))
 		}
 		l.addService(service)
 	}

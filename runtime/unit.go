@@ -241,7 +241,7 @@ func (u *unit) placeholders(state State, reason string) {
 func (u *unit) external() {
 	s := u.manifest()
 	i := Instance{Service: u.name, Instance: u.id(1), Kind: string(s.Kind), Driver: "external", State: Healthy, URL: s.URL,
-		Address: strings.TrimPrefix(strings.TrimPrefix(s.URL, "http://"), "https://")}
+		Address: strings.TrimSuffix(strings.TrimPrefix(s.URL, "http://"), "/")}
 	u.sup.table.set(i)
 	u.sup.endpoints.Add(i)
 }
