@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,47 +22,43 @@ import (
 // file for SQLite; for PostgreSQL a schema and a login on a server that runs
 // already.
 type databases struct {
-	state     *State
-	workspace string // names roles and schemas apart on a server that many share
-	server    string // URL of the workspace's PostgreSQL server; "" for none
+	state *State
 
 	mu    sync.Mutex
-	ready map[string]string // URLs by service; PostgreSQL only
+	ready map[login]string // URLs that have been made; PostgreSQL only
 }
 
-func newDatabases(state *State, m *manifest.Workspace) *databases {
-	d := &databases{state: state, workspace: m.Name, ready: map[string]string{}}
-	if m.Databases.Postgres != nil {
-		d.server = m.Databases.Postgres.URL
-	}
-	return d
+// login is what is made once: the role and the schema of one name on a server.
+type login struct{ server, role string }
+
+func newDatabases(state *State) *databases {
+	return &databases{state: state, ready: map[login]string{}}
 }
 
 // url is the DATABASE_URL of a service. For PostgreSQL it makes the schema and
 // the login the first time, which may take as long as the server does, at most
 // ten seconds.
-func (d *databases) url(s *manifest.Service) (string, error) {
+func (d *databases) url(m *manifest.Workspace, s *manifest.Service) (string, error) {
 	if s.Database.Engine == "sqlite" {
 		return d.sqlite(s.Name)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if u := d.ready[s.Name]; u != "" {
-		return u, nil
+	want := login{s.Database.URL, m.Name + "_" + s.Name} // the name, as many may share a server
+	if want.server == "" && m.Databases.Postgres != nil {
+		want.server = m.Databases.Postgres.URL
 	}
-	server := s.Database.URL
-	if server == "" {
-		server = d.server
+	if want.server == "" {
+		return "", fmt.Errorf("it wants a PostgreSQL database, and no server is named: set databases.postgres.url in %s", manifest.WorkspaceFile)
 	}
-	if server == "" {
-		return "", fmt.Errorf("%s wants a PostgreSQL database, and no server is named: set databases.postgres.url in %s", s.Name, manifest.WorkspaceFile)
+	if d.ready[want] == "" {
+		u, err := d.postgres(want, s.Name)
+		if err != nil {
+			return "", err
+		}
+		d.ready[want] = u
 	}
-	u, err := d.postgres(server, s.Name)
-	if err != nil {
-		return "", fmt.Errorf("database of %s: %w", s.Name, err)
-	}
-	d.ready[s.Name] = u
-	return u, nil
+	return d.ready[want], nil
 }
 
 func (d *databases) sqlite(service string) (string, error) {
@@ -72,27 +70,25 @@ func (d *databases) sqlite(service string) (string, error) {
 	return (&url.URL{Scheme: "sqlite", Path: file}).String(), nil // escaped: a folder may hold blanks
 }
 
-// postgres makes a role and a schema that only the role may use, both called
-// WORKSPACE_SERVICE, and returns a URL that logs in as the role, with the schema as
-// its search path.
-func (d *databases) postgres(server, service string) (string, error) {
+// postgres makes a role and a schema of its name that only the role may use, and
+// returns a URL that logs in as the role, with the schema as its search path.
+func (d *databases) postgres(want login, service string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // bounds the start of one service
 	defer cancel()
-	u, err := url.Parse(server)
+	u, err := url.Parse(want.server)
 	if err != nil {
 		return "", errors.New("databases.postgres.url is no URL; write it as postgres://user:password@host:port/name")
 	}
-	conn, err := pgx.Connect(ctx, server)
+	conn, err := pgx.Connect(ctx, want.server)
 	if err != nil {
-		return "", fmt.Errorf("PostgreSQL at %s: %w", u.Host, cause(err))
+		return "", fmt.Errorf("PostgreSQL at %s: %w", u.Host, explainPostgres(err))
 	}
 	defer conn.Close(ctx)
 	password, err := d.state.Secret("postgres/" + service)
 	if err != nil {
 		return "", err
 	}
-	role := d.workspace + "_" + service
-	name := pgx.Identifier{role}.Sanitize()
+	name := pgx.Identifier{want.role}.Sanitize()
 	for _, statement := range []string{
 		"DO $$ BEGIN CREATE ROLE " + name + " LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
 		"ALTER ROLE " + name + " LOGIN PASSWORD '" + password + "'", // rand.Text: letters and digits
@@ -102,22 +98,39 @@ func (d *databases) postgres(server, service string) (string, error) {
 		"ALTER ROLE " + name + " SET search_path = " + name,
 	} {
 		if _, err := conn.Exec(ctx, statement); err != nil {
-			return "", fmt.Errorf("PostgreSQL at %s: %w", u.Host, cause(err))
+			return "", fmt.Errorf("PostgreSQL at %s: %w", u.Host, explainPostgres(err))
 		}
 	}
-	u.User = url.UserPassword(role, password)
+	u.User = url.UserPassword(want.role, password)
 	return u.String(), nil
 }
 
-// cause is what the server said, without the connection string around it.
-func cause(err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return fmt.Errorf("%s (%s)", pg.Message, pg.Code)
-	}
-	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
-		return connect.Unwrap()
+// explainPostgres is what went wrong and what to do about it, in one line and
+// without the connection string that the driver's errors hold.
+func explainPostgres(err error) error {
+	var refusal *pgconn.PgError
+	var number syscall.Errno
+	var lookup *net.DNSError
+	switch {
+	case errors.As(err, &refusal):
+		return errors.New(refusal.Message + hint(refusal.Code))
+	case errors.As(err, &number):
+		return fmt.Errorf("%w; is the server running?", number)
+	case errors.As(err, &lookup):
+		return lookup
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no answer; is the server running?")
 	}
 	return err
+}
+
+// hint is what to do about a refusal of the server's, by its code.
+func hint(code string) string {
+	switch code {
+	case "28P01", "28000": // password, authorization
+		return "; mend the user and the password in databases.postgres.url"
+	case "42501": // privilege
+		return "; the user in databases.postgres.url has to be allowed to make roles and schemas"
+	}
+	return ""
 }

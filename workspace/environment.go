@@ -186,7 +186,7 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 	if s.Database == nil {
 		return nil
 	}
-	database, err := w.databases.url(s)
+	database, err := w.databases.url(m, s)
 	if err != nil {
 		return err
 	}

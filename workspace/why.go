@@ -32,6 +32,9 @@ func (w *Workspace) Explain(service string) (Explanation, error) {
 	for _, line := range w.logs.Recent(logs.Query{Services: []string{service}, Last: 10}) {
 		e.LastLog = append(e.LastLog, line.Line)
 	}
+	if state := runtime.State(e.State); len(e.LastLog) == 0 && (state == runtime.Failed || state == runtime.Backoff) {
+		e.Next = "mend that, and then: mesh restart " + service // its log has nothing to add
+	}
 	return e, nil
 }
 

@@ -168,7 +168,7 @@ func (w *Workspace) builtins() (err error) {
 		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf, w.expected)
 	w.links = newLinks(w.gateway, w.state, func(text string) { w.log.Warn(text) })
-	w.databases = newDatabases(w.state, w.manifest)
+	w.databases = newDatabases(w.state)
 	return nil
 }
 

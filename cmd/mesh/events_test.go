@@ -65,6 +65,19 @@ func (d *demo) json(into any, args ...string) {
 	}
 }
 
+// env is a service's environment.
+func (d *demo) env(service string) (values map[string]string) {
+	d.t.Helper()
+	out, err := d.mesh("env", service, "--reveal", "--format", "json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &values)
+	}
+	if err != nil {
+		d.t.Fatalf("mesh env %s: %v", service, err)
+	}
+	return values
+}
+
 // edit does to a generated file what its team would do.
 func (d *demo) edit(file string, pairs ...string) {
 	d.t.Helper()
@@ -238,15 +251,7 @@ func (s *eventSystem) order(c caller, name string) (code string) {
 // whether the broker knew it.
 func (s *eventSystem) publish(id, data string) bool {
 	s.t.Helper()
-	out, err := s.mesh("env", "orders", "--reveal", "--format", "json")
-	var env map[string]string
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &env)
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	nc, err := nats.Connect(env["NATS_URL"])
+	nc, err := nats.Connect(s.env("orders")["NATS_URL"])
 	if err != nil {
 		s.t.Fatal(err)
 	}

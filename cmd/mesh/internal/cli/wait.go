@@ -100,8 +100,9 @@ type waiting struct {
 	limit     time.Duration
 	timer     *time.Timer
 
-	missing []string
-	verdict error
+	building bool // whether the last snapshot saw a build
+	missing  []string
+	verdict  error
 }
 
 // see reports that the wait is over: all are there, or none that is missing can
@@ -126,9 +127,13 @@ func (w *waiting) see(now runtime.Snapshot) bool {
 			stuck = append(stuck, s.Name)
 		}
 	}
-	if len(building) > 0 {
-		w.timer.Reset(w.limit) // the time is counted after the build
+	switch { // the time is counted after the build, which may be silent for long
+	case len(building) > 0:
+		w.timer.Stop()
+	case w.building:
+		w.timer.Reset(w.limit)
 	}
+	w.building = len(building) > 0
 	if len(w.missing) == 0 {
 		return true
 	}
