@@ -230,6 +230,7 @@ func refused(t *testing.T, c caller, method string, in map[string]any, want stri
 // cart back; check out with a good one, be invoiced, be told.
 func TestDemo(t *testing.T) {
 	d := startDemo(t)
+	t.Run("seed", d.seed)
 	t.Run("http", func(t *testing.T) { flow(t, overHTTP{d, d.token("alice")}, "alice", overHTTP{d, d.token("admin")}) })
 	t.Run("grpc", func(t *testing.T) { flow(t, overGRPC{d, d.token("bob")}, "bob", overGRPC{d, d.token("admin")}) })
 	t.Run("stream", d.stream)
@@ -249,6 +250,22 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
+}
+
+// seed runs a task that is not part of mesh up, twice: it has the same effect.
+func (d *demo) seed(t *testing.T) {
+	for _, isNew := range []string{`"user":"bob","new":true`, `"user":"bob","new":false`} {
+		if out, err := d.mesh("run", "seed"); err != nil || !strings.Contains(out, isNew) {
+			t.Errorf("want %s: %v\n%s", isNew, err, out)
+		}
+		out := must(t, overHTTP{d, d.token("admin")}, getUser, map[string]any{"userId": "bob"})
+		if at(out, "user.email") != "bob@example.test" {
+			t.Errorf("bob's profile: %v", out)
+		}
+	}
+	if out, err := d.mesh("run", "cart"); err == nil {
+		t.Errorf("a service was run as a task: %s", out)
+	}
 }
 
 func flow(t *testing.T, c caller, user string, admin caller) {
