@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"charm.land/huh/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/ebef7166/mesh/scaffold"
@@ -100,7 +99,7 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 		if !d.streams.interactive() {
 			return usageError("the service needs a name: mesh new service NAME")
 		}
-		if err := askService(opts); err != nil {
+		if err := askService(ctx, d, ws, &opts.ServiceOptions); err != nil {
 			return err
 		}
 	}
@@ -131,32 +130,5 @@ func explainWrite(err error) error {
 	if conflict := (*scaffold.ConflictError)(nil); errors.As(err, &conflict) {
 		return withNext(err, "move these away, or choose another name")
 	}
-	return err
-}
-
-// askService asks for what the command line did not say.
-func askService(opts *newOptions) error {
-	var templates []huh.Option[string]
-	for _, t := range scaffold.Templates() {
-		templates = append(templates, huh.NewOption(t.Name+": "+t.Description, t.Name))
-	}
-	var calls, publishes, consumes string
-	err := huh.NewForm(huh.NewGroup(
-		huh.NewInput().Title("Name").Value(&opts.Name).Validate(scaffold.CheckName),
-		huh.NewSelect[string]().Title("Template").Options(templates...).Value(&opts.Template),
-		huh.NewSelect[string]().Title("Database").Value(&opts.Database).
-			Options(huh.NewOption("the template's own choice", ""), huh.NewOption("SQLite", "sqlite"),
-				huh.NewOption("PostgreSQL", "postgres"), huh.NewOption("none", "none")),
-	), huh.NewGroup(
-		huh.NewInput().Title("Calls").Description("services, separated by commas").Value(&calls),
-		huh.NewInput().Title("Publishes").Description("events, such as checked_out").Value(&publishes),
-		huh.NewInput().Title("Consumes").Description("events of others, such as billing.paid").Value(&consumes),
-	)).Run()
-	if errors.Is(err, huh.ErrUserAborted) {
-		return &failure{err: errors.New("nothing was written"), code: exitInterrupted}
-	}
-	opts.Calls = append(opts.Calls, strings.Split(calls, ",")...)
-	opts.Publishes = append(opts.Publishes, strings.Split(publishes, ",")...)
-	opts.Consumes = append(opts.Consumes, strings.Split(consumes, ",")...)
 	return err
 }
