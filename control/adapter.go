@@ -33,7 +33,7 @@ type adapter struct {
 func (a *adapter) Status(context.Context) Status {
 	m, urls, now := a.Manifest(), a.URLs(), a.Supervisor().Snapshot()
 	return Status{
-		Workspace: m.Dir, Name: m.Name, PID: a.PID(), State: overall(now), Version: a.version, StartedAt: a.started,
+		Workspace: m.Dir, Name: m.Name, PID: a.PID(), State: a.overall(now), Version: a.version, StartedAt: a.started,
 		Isolation: process.Means(),
 		Gateway:   Endpoint{urls["gateway"]}, Registry: Endpoint{urls["registry"]}, Identity: Endpoint{urls["identity"]},
 		Broker: Endpoint{urls["broker"]}, OTLPGRPC: Endpoint{urls["otlp_grpc"]}, OTLPHTTP: Endpoint{urls["otlp_http"]},
@@ -43,8 +43,16 @@ func (a *adapter) Status(context.Context) Status {
 }
 
 // overall is the state of all services in one word.
-func overall(now runtime.Snapshot) string {
+func (a *adapter) overall(now runtime.Snapshot) string {
+	if a.Stopping() {
+		return "stopping"
+	}
 	state := "healthy"
+	for _, s := range now.Services {
+		if s.BuildError != "" {
+			return "degraded"
+		}
+	}
 	for _, i := range now.Instances {
 		switch i.State {
 		case runtime.Failed, runtime.Unhealthy, runtime.Backoff:

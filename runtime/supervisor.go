@@ -223,7 +223,7 @@ func (s *Supervisor) Start(names ...string) error {
 
 // Stop stops services; they stay stopped until Start.
 func (s *Supervisor) Stop(names ...string) error {
-	return s.each(names, func(u *unit) { u.tell(func() { u.stopped = true }) })
+	return s.each(names, func(u *unit) { u.tell(u.stop) })
 }
 
 // Restart replaces every instance by a new one of the same code.

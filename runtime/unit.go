@@ -115,9 +115,13 @@ func (u *unit) gone() bool { return u.removed && len(u.instances) == 0 }
 
 func (u *unit) start() {
 	if u.stopped || u.anyFailed() {
-		u.stopped, u.rejected = false, generation{}
-		u.restarts++
+		u.restart()
 	}
+}
+
+func (u *unit) stop() {
+	u.stopped = true
+	u.sup.table.service(u.name, func(s *Service) { s.Stopped = true })
 }
 
 func (u *unit) anyFailed() bool {
@@ -127,6 +131,7 @@ func (u *unit) anyFailed() bool {
 func (u *unit) restart() {
 	u.stopped, u.rejected = false, generation{}
 	u.restarts++
+	u.sup.table.service(u.name, func(s *Service) { s.Stopped = false })
 }
 
 func (u *unit) scale(replicas int) {

@@ -118,12 +118,12 @@ func (w *Workspace) observe(r devgateway.Record) {
 // serveLocal serves HTTP/1.1 and HTTP/2 without TLS until ctx ends. It answers
 // only requests that name a loopback address as their host: a page of the web
 // that resolves its own name to this machine gets nothing.
-func serveLocal(ctx context.Context, ln net.Listener, h http.Handler) error {
+func serveLocal(ctx context.Context, ln net.Listener, h http.Handler, idle time.Duration) error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return serve.HTTP(ctx, &http.Server{Handler: localOnly(ln.Addr().String(), h), Protocols: &protocols,
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10}, ln)
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idle, MaxHeaderBytes: 32 << 10}, ln)
 }
 
 func localOnly(address string, h http.Handler) http.Handler {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,6 +63,7 @@ type Workspace struct {
 	listeners map[string]net.Listener
 	usage     usage
 	ports     reservations
+	stopping  atomic.Bool
 }
 
 // Open starts the built-ins of a workspace: they listen when it returns. Run
@@ -202,6 +204,7 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 	w.serve(serving, parts)
 	supervising, halt := context.WithCancel(ctx)
 	defer halt()
+	context.AfterFunc(supervising, func() { w.stopping.Store(true) })
 	context.AfterFunc(serving, halt) // the first part that fails stops all
 	if w.options.Watch {
 		parts.Go(func() error { return w.watch(supervising) })
@@ -225,9 +228,10 @@ func (w *Workspace) serve(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return w.endpoints.follow(ctx) })
 	parts.Go(func() error { return w.links.run(ctx) })
 	parts.Go(func() error { return w.gateway.Serve(ctx, w.listeners["gateway"]) })
-	parts.Go(func() error { return serveLocal(ctx, w.listeners["registry"], w.registry.Handler()) })
-	parts.Go(func() error { return serveLocal(ctx, w.listeners["identity"], w.identity.Handler()) })
-	parts.Go(func() error { return serveLocal(ctx, w.listeners["telemetry"], mux) })
+	parts.Go(func() error { return serveLocal(ctx, w.listeners["registry"], w.registry.Handler(), time.Minute) })
+	parts.Go(func() error { return serveLocal(ctx, w.listeners["identity"], w.identity.Handler(), time.Minute) })
+	// Exporters send once a minute: closing after a minute would race them.
+	parts.Go(func() error { return serveLocal(ctx, w.listeners["telemetry"], mux, 5*time.Minute) })
 }
 
 func (w *Workspace) apply(services []*manifest.Service) {
@@ -333,6 +337,9 @@ func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 	w.mu.Unlock()
 	return w.Apply(ctx, m, sel)
 }
+
+// Stopping reports that everything is being stopped.
+func (w *Workspace) Stopping() bool { return w.stopping.Load() }
 
 // Supervisor steers the services.
 func (w *Workspace) Supervisor() *runtime.Supervisor { return w.supervisor }

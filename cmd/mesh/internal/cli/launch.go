@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ebef7166/mesh/control"
 	"github.com/ebef7166/mesh/workspace"
@@ -95,15 +97,19 @@ func (d *daemonProcess) detach() error {
 	return errors.Join(d.lifeline.Close(), d.guard.Process.Release())
 }
 
-// interrupt stops everything in order; when ctx ends meanwhile, at once.
-func (d *daemonProcess) interrupt(again context.Context) {
+// interrupt stops everything in order; a signal that comes meanwhile ends the
+// patience.
+func (d *daemonProcess) interrupt(ctx context.Context) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); d.stop() }()
 	select {
 	case <-stopped:
-	case <-again.Done():
+	case <-signals:
 		// It may just have ended by itself.
-		_ = d.client.Shutdown(context.WithoutCancel(again), true)
+		_ = d.client.Shutdown(context.WithoutCancel(ctx), true)
 		<-stopped
 	}
 }

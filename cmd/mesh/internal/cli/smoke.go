@@ -279,8 +279,6 @@ func (r *smokeRun) end(ctx context.Context, failed error) error {
 		r.say("It runs on: MESH_STATE=" + r.state + " mesh ps; MESH_STATE=" + r.state + " mesh down stops it.")
 		return r.daemon.detach()
 	}
-	again, release := secondSignal(ctx)
-	defer release()
-	r.daemon.interrupt(again)
+	r.daemon.interrupt(ctx)
 	return os.RemoveAll(r.state)
 }

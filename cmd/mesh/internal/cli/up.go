@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -179,20 +176,25 @@ func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 	if o.detach {
 		return startDetached(ctx, d, o, daemon)
 	}
-	// From here on the first Ctrl-C stops in order and the second at once.
-	again, release := secondSignal(ctx)
-	defer release()
-	defer daemon.interrupt(again)
 	if d.streams.interactive() && !o.noTUI {
 		return dashboard(ctx, d, daemon)
 	}
 	d.banner(ctx, daemon.client)
 	err = followLogs(ctx, d, daemon.client, logOptions{follow: true})
+	d.finish(ctx, daemon)
 	if ctx.Err() != nil {
-		fmt.Fprintln(d.streams.Err, "Stopping; once more kills what is left.")
 		return ctx.Err()
 	}
 	return err
+}
+
+// finish stops everything, in order; one more Ctrl-C stops it at once.
+func (d *deps) finish(ctx context.Context, daemon *daemonProcess) {
+	// It may have been stopped from elsewhere, or by the dashboard.
+	if _, err := daemon.client.Status(context.WithoutCancel(ctx)); err == nil {
+		d.say("Stopping; once more kills what is left.")
+	}
+	daemon.interrupt(ctx)
 }
 
 // dashboard shows the terminal dashboard; leaving it stops everything, unless it
@@ -200,6 +202,7 @@ func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 func dashboard(ctx context.Context, d *deps, daemon *daemonProcess) error {
 	left, err := tui.Run(ctx, daemon.client, tui.Options{In: d.streams.In, Out: d.streams.Out, Owner: true})
 	if err != nil || left != tui.Detached {
+		d.finish(ctx, daemon)
 		return err
 	}
 	fmt.Fprintln(d.streams.Err, "Detached: it runs on. mesh dash shows it, mesh down stops it.")
@@ -210,33 +213,12 @@ func startDetached(ctx context.Context, d *deps, o *upOptions, daemon *daemonPro
 	d.banner(ctx, daemon.client)
 	err := waitFor(ctx, d, daemon.client, nil, o.waitTimeout)
 	if ctx.Err() != nil {
-		again, release := secondSignal(ctx)
-		defer release()
-		daemon.interrupt(again)
-		return err
+		d.finish(ctx, daemon)
+		return ctx.Err()
 	}
 	// Also when something is not healthy: all is left running, so that
 	// `mesh why` works.
 	return errors.Join(err, daemon.detach())
-}
-
-// secondSignal is a context that ends with the next signal after ctx has ended.
-func secondSignal(ctx context.Context) (context.Context, func()) {
-	again, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		for range 2 {
-			select {
-			case <-signals:
-			case <-done:
-				return
-			}
-		}
-		cancel()
-	}()
-	return again, func() { signal.Stop(signals); close(done); cancel() }
 }
 
 // banner says where everything is.
