@@ -64,7 +64,7 @@ func (s *Supervisor) Run(ctx, hard context.Context) error {
 		}
 	}
 	building.Wait()
-	s.stopAll()
+	s.stopAll(hard)
 	cancel()
 	units.Wait()
 	return nil
@@ -153,8 +153,6 @@ func (s *Supervisor) put(svc *manifest.Service) {
 	switch {
 	case !fresh:
 		u.tell(func() { u.respecify(svc) })
-	case svc.External():
-		u.external()
 	default:
 		u.placeholders(Pending, "")
 	}
@@ -273,8 +271,8 @@ func (s *Supervisor) Subscribe() (now Snapshot, events *broadcast.Subscription[E
 	return now, events
 }
 
-// stopAll stops every service, dependents first, and waits.
-func (s *Supervisor) stopAll() {
+// stopAll stops every service, dependents first, and waits, until ctx ends.
+func (s *Supervisor) stopAll(ctx context.Context) {
 	s.mu.Lock()
 	units := maps.Clone(s.units)
 	for _, u := range s.fresh {
@@ -296,7 +294,7 @@ func (s *Supervisor) stopAll() {
 			for _, dependent := range dependents[name] {
 				<-stopped[dependent]
 			}
-			u.shutdown()
+			u.shutdown(ctx)
 		})
 	}
 	wg.Wait()

@@ -365,3 +365,20 @@ func TestManifestChangeReplaces(t *testing.T) {
 		return len(is) == 1 && is[0].Instance == "app-2" && is[0].State == Healthy
 	})
 }
+
+// TestExternal holds that a service which runs elsewhere takes traffic, can be
+// taken out of use, and does not keep the supervisor from ending.
+func TestExternal(t *testing.T) {
+	r := newRig(t)
+	r.apply(svc("far", func(s *manifest.Service) { s.URL = "http://127.0.0.1:1" }))
+	if i := r.state("far", Healthy); i.Driver != "external" || i.Address != "127.0.0.1:1" {
+		t.Errorf("%+v", i)
+	}
+	_ = r.Stop("far")
+	r.state("far", Exited)
+	_ = r.Start("far")
+	r.state("far", Healthy)
+	if got := r.ends.String(); got != "add far-1, remove far-1, add far-1" {
+		t.Errorf("endpoints: %s", got)
+	}
+}

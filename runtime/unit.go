@@ -176,9 +176,11 @@ func (u *unit) buildReason() string {
 	return "the newest code does not build: " + line
 }
 
-func (u *unit) shutdown() {
+// shutdown stops the service for good and returns when nothing of it runs, or
+// ctx ends.
+func (u *unit) shutdown(ctx context.Context) {
 	u.tell(func() { u.stopped, u.quiet = true, true })
-	_ = u.sup.table.watch(context.Background(), func(s Snapshot) bool { // ends: grace, then kill
+	_ = u.sup.table.watch(ctx, func(s Snapshot) bool {
 		return !slices.ContainsFunc(s.Of(u.name), func(i Instance) bool { return i.State.Running() || i.State == Backoff })
 	})
 }
@@ -188,6 +190,7 @@ func (u *unit) shutdown() {
 func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 	defer u.sweep()
 	if u.service.External() {
+		u.elsewhere()
 		return
 	}
 	if u.stopped || u.replicas == 0 {
@@ -242,13 +245,24 @@ func (u *unit) placeholders(state State, reason string) {
 	}
 }
 
-// external is a service that runs elsewhere: it is taken to be well.
-func (u *unit) external() {
+// elsewhere is a service that mesh does not run: it is taken to be well, and
+// stopping it takes it out of use here.
+func (u *unit) elsewhere() {
 	s := u.manifest()
 	i := Instance{Service: u.name, Instance: u.id(1), Kind: string(s.Kind), Driver: "external", State: Healthy, URL: s.URL,
 		Address: strings.TrimSuffix(strings.TrimPrefix(s.URL, "http://"), "/")}
-	u.sup.table.set(i)
-	u.sup.endpoints.Add(i)
+	switch {
+	case u.removed:
+		u.sup.endpoints.Remove(i)
+		u.sup.table.remove(i.Instance)
+	case u.stopped:
+		u.sup.endpoints.Remove(i)
+		i.State, i.Reason = Exited, "stopped"
+		u.sup.table.set(i)
+	default:
+		u.sup.endpoints.Add(i)
+		u.sup.table.set(i)
+	}
 }
 
 func (u *unit) id(n int) string { return fmt.Sprintf("%s-%d", u.name, n) }

@@ -69,7 +69,9 @@ func setup(env *testscript.Env) error {
 	env.Defer(func() {
 		_ = filepath.WalkDir(env.WorkDir, func(path string, d os.DirEntry, err error) error {
 			if err == nil && d.Name() == "mesh.yaml" {
-				cmd := exec.Command(filepath.Join(bin, "mesh"), "-C", filepath.Dir(path), "down", "-q")
+				ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+				defer cancel()
+				cmd := exec.CommandContext(ctx, filepath.Join(bin, "mesh"), "-C", filepath.Dir(path), "down", "-q")
 				cmd.Env = env.Vars
 				_ = cmd.Run()
 			}
