@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -67,6 +68,9 @@ func (d *databases) sqlite(service string) (string, error) {
 		return "", err
 	}
 	file := filepath.ToSlash(filepath.Join(dir, service+".db"))
+	if !strings.HasPrefix(file, "/") {
+		file = "/" + file // C:/…
+	}
 	return (&url.URL{Scheme: "sqlite", Path: file}).String(), nil // escaped: a folder may hold blanks
 }
 
