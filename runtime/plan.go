@@ -22,6 +22,7 @@ const (
 	ReplaceService Action = "replace"
 	ScaleService   Action = "scale"
 	StopService    Action = "stop"
+	RestartService Action = "restart"
 )
 
 // Operation is one step of a plan, with the reason for it.
@@ -62,6 +63,7 @@ type Observed map[string]ObservedService
 type ObservedService struct {
 	Spec     string // of SpecHash
 	Replicas int
+	Down     string // why it does not run although it was wanted; "" when it does
 }
 
 // SpecHash identifies everything in a manifest that an instance is started with.
@@ -103,6 +105,8 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 		op.Action, op.Cause = StartService, "not running"
 	case now.Spec != SpecHash(s):
 		op.Action, op.Cause = ReplaceService, "its manifest changed"
+	case now.Down != "":
+		op.Action, op.Cause = RestartService, now.Down
 	case now.Replicas != s.Instances():
 		op.Action, op.Cause = ScaleService, fmt.Sprintf("%d replicas wanted, %d run", s.Instances(), now.Replicas)
 	default:

@@ -42,6 +42,11 @@ func TestPlan(t *testing.T) {
 			"replace  b (its manifest changed)"},
 		{"more replicas", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Replicas = &three }), c}, seen(a, b, c),
 			"scale    b (3 replicas wanted, 1 run)"},
+		{"one has failed", []*manifest.Service{a, b, c}, func() Observed {
+			o := seen(a, b, c)
+			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Down: "it has failed"}
+			return o
+		}(), "restart  b (it has failed)"},
 		{"routes restart nothing", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Routes = []manifest.Route{{Path: "/x"}} }), c}, seen(a, b, c),
 			"nothing to do"},
 		{"a cycle ends", []*manifest.Service{svc("x", after(manifest.Dependencies{"y": manifest.Started})), svc("y", after(manifest.Dependencies{"x": manifest.Started}))}, nil,

@@ -90,11 +90,27 @@ func (s *Supervisor) driver(service *manifest.Service) Driver {
 func (s *Supervisor) Observed() Observed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := Observed{}
+	o, now := Observed{}, s.table.snapshot()
 	for name, u := range s.units {
-		o[name] = u.observed
+		observed := u.observed
+		observed.Down = down(now, name)
+		o[name] = observed
 	}
 	return o
+}
+
+// down says why a service does not run by itself any more; a task that is done
+// is not down.
+func down(now Snapshot, name string) string {
+	if service, _ := now.Service(name); service.Stopped {
+		return "it was stopped"
+	}
+	for _, i := range now.Of(name) {
+		if i.State == Failed {
+			return "it has failed"
+		}
+	}
+	return ""
 }
 
 // Apply carries out a plan for the services it was made for.
@@ -110,6 +126,8 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 			s.remove(op.Service)
 		case ScaleService:
 			s.scaleTo(byName[op.Service])
+		case RestartService:
+			_ = s.Restart(op.Service) // one that was removed meanwhile needs nothing
 		case StartService, ReplaceService:
 			s.put(byName[op.Service])
 			build = append(build, byName[op.Service])
