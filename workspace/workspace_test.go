@@ -125,7 +125,7 @@ gateway: {address: "127.0.0.1:0"}
 identity: {users: [{name: alice, roles: [customer]}]}
 services:
   api: {dir: ., run: ["true"], publishes: [api.done], database: {engine: sqlite}, env: {LEVEL: "${LEVEL:-info}", DSN: "${DATABASE_URL}?x", KEY: "k-${OIDC_CLIENT_SECRET}"}}
-  web-app: {dir: ., run: ["true"], calls: [api], consumes: [api.done], port: 28417, env_from_host: [ASKED]}
+  web-app: {dir: ., run: ["true"], calls: [api], consumes: [api.done], port: 19417, env_from_host: [ASKED]}
 `
 
 func openWorkspace(t *testing.T, text string) *Workspace {
@@ -171,7 +171,7 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("%s is no secret: %q", name, api.Values[name])
 		}
 	}
-	if web.Values["ASKED"] != "yes" || web.Values["NOT_ASKED"] != "" || web.Values["PORT"] != "28417" {
+	if web.Values["ASKED"] != "yes" || web.Values["NOT_ASKED"] != "" || web.Values["PORT"] != "19417" {
 		t.Errorf("web: %v", web.Values)
 	}
 	if !strings.HasPrefix(web.Values["API_URL"], "http://127.0.0.1:") || "http://"+web.Values["API_ADDR"] != web.Values["API_URL"] {
