@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ebef7166/mesh/internal/need"
 )
 
 // asked is a terminal in which mesh asks its questions.
@@ -17,12 +19,7 @@ type asked struct {
 
 func ask(t *testing.T, d *demo, args string) *asked {
 	t.Helper()
-	if _, err := exec.LookPath("tmux"); err != nil {
-		if os.Getenv("MESH_TEST_REQUIRE") == "all" {
-			t.Fatal("tmux is missing")
-		}
-		t.Skip("tmux is missing")
-	}
+	need.Program(t, "tmux")
 	a := &asked{d, filepath.Join(t.TempDir(), "tmux")}
 	t.Cleanup(func() { _ = exec.Command("tmux", "-S", a.server, "kill-server").Run() })
 	a.tmux("-f", os.DevNull, "new-session", "-d", "-x", "80", "-y", "24", "-c", d.dir,

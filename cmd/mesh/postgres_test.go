@@ -19,6 +19,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/ebef7166/mesh/internal/need"
 )
 
 // startPostgres runs a PostgreSQL server for this test alone and returns its
@@ -27,10 +29,7 @@ func startPostgres(t *testing.T) string {
 	t.Helper()
 	programs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if len(programs) == 0 {
-		if os.Getenv("MESH_TEST_REQUIRE") == "all" {
-			t.Fatal("there is no PostgreSQL under /usr/lib/postgresql")
-		}
-		t.Skip("there is no PostgreSQL under /usr/lib/postgresql")
+		need.Missing(t, "PostgreSQL under /usr/lib/postgresql")
 	}
 	program := func(name string) string { return filepath.Join(programs[len(programs)-1], name) }
 	dir, err := os.MkdirTemp("", "pg-*") // short, as it holds a socket

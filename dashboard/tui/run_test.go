@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/internal/need"
 )
 
 // bin is the folder of the real programs that the tests run.
@@ -64,12 +65,7 @@ health: {http: /readyz, interval: 50ms}
 
 // newScreen runs a command in a fresh workspace.
 func newScreen(t *testing.T, width, height int, command string) *screen {
-	if _, err := exec.LookPath("tmux"); err != nil {
-		if os.Getenv("MESH_TEST_REQUIRE") == "all" {
-			t.Fatal("tmux is missing")
-		}
-		t.Skip("tmux is missing")
-	}
+	need.Program(t, "tmux")
 	dir := t.TempDir()
 	for _, file := range strings.Split(strings.TrimSpace(workspaceFiles), "---\n") {
 		name, text, _ := strings.Cut(file, ":")
