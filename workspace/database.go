@@ -32,6 +32,55 @@ type databases struct {
 // login is what is made once: the role and the schema of one name on a server.
 type login struct{ server, role string }
 
+// loginOf names the role and the schema of a service: with the workspace's name,
+// as many may share a server, and apart from it for a copy that has a state
+// folder of its own.
+func loginOf(m *manifest.Workspace, s *manifest.Service, state string) login {
+	l := login{s.Database.URL, m.Name + "_" + s.Name}
+	if l.server == "" && m.Databases.Postgres != nil {
+		l.server = m.Databases.Postgres.URL
+	}
+	if copied := filepath.Base(state); copied != StateDir {
+		l.role += "_" + copied
+	}
+	return l
+}
+
+// DropDatabases removes what a workspace has on PostgreSQL servers: schemas with
+// all they hold, and roles. SQLite's files lie in the state folder.
+func DropDatabases(ctx context.Context, m *manifest.Workspace, state string) error {
+	var failed []error
+	for _, s := range m.Services {
+		if s.Database == nil || s.Database.Engine != "postgres" {
+			continue
+		}
+		if l := loginOf(m, s, state); l.server != "" {
+			failed = append(failed, l.drop(ctx))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (l login) drop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, l.server)
+	if err != nil {
+		return fmt.Errorf("PostgreSQL: remove %s: %w", l.role, explainPostgres(err))
+	}
+	defer conn.Close(ctx)
+	var exists bool
+	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", l.role).Scan(&exists)
+	if err == nil && exists {
+		name := pgx.Identifier{l.role}.Sanitize()
+		_, err = conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE; DROP OWNED BY "+name+"; DROP ROLE "+name)
+	}
+	if err != nil {
+		return fmt.Errorf("PostgreSQL: remove %s: %w", l.role, explainPostgres(err))
+	}
+	return nil
+}
+
 func newDatabases(state *State) *databases {
 	return &databases{state: state, ready: map[login]string{}}
 }
@@ -45,10 +94,7 @@ func (d *databases) url(m *manifest.Workspace, s *manifest.Service) (string, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	want := login{s.Database.URL, m.Name + "_" + s.Name} // the name, as many may share a server
-	if want.server == "" && m.Databases.Postgres != nil {
-		want.server = m.Databases.Postgres.URL
-	}
+	want := loginOf(m, s, d.state.Dir)
 	if want.server == "" {
 		return "", fmt.Errorf("it wants a PostgreSQL database, and no server is named: set databases.postgres.url in %s", manifest.WorkspaceFile)
 	}

@@ -133,6 +133,7 @@ func TestPostgres(t *testing.T) {
 	d.up()
 	t.Run("data", d.keepsData)
 	t.Run("apart", d.isApart)
+	t.Run("left behind", func(t *testing.T) { d.leavesNothing(t, server) })
 	t.Run("tests of a service", func(t *testing.T) {
 		cmd := exec.Command("go", "test", "./...")
 		cmd.Dir = filepath.Join(d.dir, "services/right")
@@ -200,5 +201,40 @@ func (d *demo) isApart(t *testing.T) {
 		if _, err := conn.Exec(ctx, statement); !errors.As(err, &refusal) || refusal.Code != "42501" { // insufficient privilege
 			t.Errorf("%s: %v", statement, err)
 		}
+	}
+}
+
+// leavesNothing holds that a smoke run has schemas of its own and takes them
+// with it, and that mesh down --volumes removes the workspace's.
+func (d *demo) leavesNothing(t *testing.T, server string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	owned := func() string {
+		var names string
+		const query = "SELECT coalesce(string_agg(nspname, ' ' ORDER BY nspname), '') FROM pg_namespace JOIN pg_roles ON nspname = rolname"
+		if err := conn.QueryRow(ctx, query).Scan(&names); err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	seen := filepath.Join(t.TempDir(), "seen")
+	out, err := d.run("mesh", "-C", d.dir, "smoke", "--", "sh", "-c", "mesh env left --reveal > "+seen)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if env, err := os.ReadFile(seen); err != nil || !strings.Contains(string(env), "work_left_smoke-") {
+		t.Errorf("a smoke run uses the workspace's own login: %v\n%s", err, env)
+	}
+	if got := owned(); got != "work_left work_right" {
+		t.Errorf("after mesh smoke there are %q", got)
+	}
+	d.do("down", "--volumes")
+	if got := owned(); got != "" {
+		t.Errorf("after mesh down --volumes there are %q", got)
 	}
 }

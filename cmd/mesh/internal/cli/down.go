@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebef7166/mesh/control"
 	"github.com/ebef7166/mesh/runtime/process"
+	"github.com/ebef7166/mesh/workspace"
 )
 
 // newDown is `mesh down`.
@@ -44,17 +45,24 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 		}
 		d.say("Stopped.")
 	}
-	return d.data(p, volumes)
+	return d.data(ctx, p, volumes)
 }
 
 // data removes the data, or says that it was kept.
-func (d *deps) data(p place, remove bool) error {
+func (d *deps) data(ctx context.Context, p place, remove bool) error {
 	dir := filepath.Join(p.state, "data")
 	if !remove {
 		if _, err := os.Stat(dir); err == nil {
 			d.say("Data is kept in " + dir + "; mesh down --volumes removes it.")
 		}
 		return nil
+	}
+	m, err := p.load()
+	if err != nil {
+		return err
+	}
+	if err := workspace.DropDatabases(ctx, m, p.state); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove the data: %w", err)

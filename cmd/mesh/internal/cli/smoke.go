@@ -19,6 +19,7 @@ import (
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
 	"github.com/ebef7166/mesh/smoke"
+	"github.com/ebef7166/mesh/workspace"
 )
 
 // smokeOptions are the flags of smoke.
@@ -70,7 +71,7 @@ func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	run := &smokeRun{deps: d, smokeOptions: o, place: p, checks: checks}
+	run := &smokeRun{deps: d, smokeOptions: o, place: p, manifest: m, checks: checks}
 	if run.state, err = smokeState(p); err != nil {
 		return err
 	}
@@ -112,10 +113,11 @@ func smokeState(p place) (string, error) {
 type smokeRun struct {
 	*deps
 	*smokeOptions
-	place  place
-	state  string
-	checks []smoke.Check
-	daemon *daemonProcess
+	place    place
+	manifest *manifest.Workspace
+	state    string
+	checks   []smoke.Check
+	daemon   *daemonProcess
 }
 
 func (r *smokeRun) do(ctx context.Context) error {
@@ -280,5 +282,8 @@ func (r *smokeRun) end(ctx context.Context, failed error) error {
 		return r.daemon.detach()
 	}
 	r.daemon.interrupt(ctx)
+	if err := workspace.DropDatabases(context.WithoutCancel(ctx), r.manifest, r.state); err != nil {
+		return errors.Join(err, os.RemoveAll(r.state))
+	}
 	return os.RemoveAll(r.state)
 }
