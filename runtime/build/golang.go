@@ -305,7 +305,7 @@ func (l *listener) line(text string) {
 	case strings.HasPrefix(text, "go: downloading "):
 		l.tell("downloads " + strings.TrimPrefix(text, "go: downloading "))
 	case text != "" && !strings.ContainsAny(text, " :\t"):
-		l.tell(fmt.Sprintf("compiles, %d packages so far: %s", l.packages.Add(1), text))
+		l.tell(fmt.Sprintf("%d packages compiled: %s", l.packages.Add(1), text))
 	default:
 		l.errors.WriteString(text + "\n")
 	}
