@@ -60,11 +60,19 @@ func (l *loader) checkIdentity() {
 
 // warnUnused names keys that are accepted and have no effect in this version.
 func (l *loader) warnUnused() {
-	if len(l.doc.Alerts) > 0 {
-		l.ws.Warnings = append(l.ws.Warnings, l.source.problemKey([]any{"alerts"}, "alerts has no effect in this version of mesh"))
+	for _, path := range [][]any{{"alerts"}, {"telemetry"}, {"gateway", "cors"}, {"gateway", "rate_limit"}, {"identity", "issuer"}} {
+		l.warn(l.source, path)
 	}
-	if len(l.doc.Telemetry) > 0 {
-		l.ws.Warnings = append(l.ws.Warnings, l.source.problemKey([]any{"telemetry"}, "telemetry has no effect in this version of mesh"))
+	for _, s := range l.ws.Services {
+		for _, key := range []string{"ports", "resources", "volumes", "user", "read_only"} {
+			l.warn(s.source, s.path(key))
+		}
+	}
+}
+
+func (l *loader) warn(src *source, path []any) {
+	if _, _, found := src.lookup(path); found {
+		l.ws.Warnings = append(l.ws.Warnings, src.problemKey(path, "%s has no effect in this version of mesh", path[len(path)-1]))
 	}
 }
 

@@ -138,6 +138,24 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestWarnings(t *testing.T) {
+	ws, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\nalerts: [{}]\ngateway: {cors: {origins: [a]}}\nservices:\n  a: {run: a, resources: {cpus: 1}}\n"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, w := range ws.Warnings {
+		got = append(got, w.String())
+	}
+	want := "mesh.yaml:3:1: alerts has no effect in this version of mesh|mesh.yaml:4:11: cors has no effect in this version of mesh|mesh.yaml:6:15: resources has no effect in this version of mesh"
+	if strings.Join(got, "|") != want {
+		t.Errorf("got %s", strings.Join(got, "|"))
+	}
+	if ws := loadShop(t); len(ws.Warnings) > 0 {
+		t.Errorf("warned of %v", ws.Warnings)
+	}
+}
+
 func TestSelect(t *testing.T) {
 	ws := loadShop(t)
 	for _, tt := range []struct {

@@ -128,15 +128,21 @@ func (s *source) position(path []any) string {
 
 // find walks path as far as it goes.
 func (s *source) find(path []any) (key, value ast.Node) {
+	key, value, _ = s.lookup(path)
+	return key, value
+}
+
+// lookup is find, and reports whether it went all the way.
+func (s *source) lookup(path []any) (key, value ast.Node, found bool) {
 	key, value = s.root, s.root
 	for _, step := range path {
 		k, v := child(value, step)
 		if v == nil {
-			return key, value
+			return key, value, false
 		}
 		key, value = k, v
 	}
-	return key, startOf(value)
+	return key, startOf(value), true
 }
 
 // startOf is where a person sees a node begin: a mapping at its first key.
