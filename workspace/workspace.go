@@ -80,10 +80,11 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 			w.close()
 		}
 	}()
-	if err := w.listen(ctx); err != nil {
+	if w.logs, err = logs.Open(o.State.Path("logs")); err != nil {
 		return nil, err
 	}
-	if w.logs, err = logs.Open(o.State.Path("logs")); err != nil {
+	w.log = alsoTo(w.logs, o.Logger)
+	if err := w.listen(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.builtins(); err != nil {
@@ -96,6 +97,18 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 	// From here on whoever asks sees every service, if only as pending.
 	w.apply(w.selected)
 	return w, nil
+}
+
+// alsoTo makes what mesh itself warns of part of the logs that people look at.
+func alsoTo(store *logs.Store, log *slog.Logger) *slog.Logger {
+	visible := slog.NewTextHandler(store.Writer("mesh", "mesh", logs.Stderr), &slog.HandlerOptions{Level: slog.LevelWarn,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{} // the log has its own
+			}
+			return a
+		}})
+	return slog.New(slog.NewMultiHandler(log.Handler(), visible))
 }
 
 // listen takes the addresses of the built-ins: the gateway's first, since that
