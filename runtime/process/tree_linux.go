@@ -15,6 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// How often killTree looks at what is left: until so many looks in a row found
+// nothing, and never more than so many in all.
+const (
+	cleanLooks = 4
+	mostLooks  = 500
+)
+
 // Run makes this process a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER), so that
 // what an instance leaves behind becomes our child and can be found, and reaps
 // it, until ctx ends.
@@ -76,10 +83,12 @@ func (d *Driver) killTree(p *Process) {
 	tree := Descendants(p.PID())
 	p.signalGroup(syscall.SIGKILL)
 	killEach(tree)
-	for range 200 {
-		left := d.adopted(p.marker)
-		if len(left) == 0 {
-			return
+	// The list of children may leave one out while another ends (proc(5)), so
+	// one empty look proves nothing.
+	for clean, looks := 0, 0; clean < cleanLooks && looks < mostLooks; looks++ {
+		left, undecided := d.adopted(p.marker)
+		if clean++; len(left) > 0 || undecided {
+			clean = 0
 		}
 		for _, pid := range left {
 			killEach(append(Descendants(pid), pid))
@@ -96,17 +105,35 @@ func killEach(pids []int) {
 }
 
 // adopted are our children that we did not start and whose environment holds
-// marker. A zombie has no environment and is left to reapAdopted.
-func (d *Driver) adopted(marker string) []int {
+// marker. One that is between fork and exec, or about to end, has no environment
+// that could be read: then it is undecided, and looked at again. A zombie is
+// left to reapAdopted.
+func (d *Driver) adopted(marker string) (found []int, undecided bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var found []int
 	for _, pid := range childrenOf(os.Getpid()) {
-		if d.owned[pid] == nil && hasEnv(pid, marker) {
+		if d.owned[pid] != nil {
+			continue
+		}
+		env := environ(pid)
+		switch {
+		case bytes.Contains(env, []byte("\x00"+marker+"\x00")):
 			found = append(found, pid)
+		case len(env) <= 1 && !zombie(pid):
+			undecided = true
 		}
 	}
-	return found
+	return found, undecided
+}
+
+// zombie reports that pid has ended, or is gone (proc(5), the state in stat).
+func zombie(pid int) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return true
+	}
+	i := bytes.LastIndexByte(data, ')') // the name may hold anything
+	return i < 0 || len(data) < i+3 || data[i+2] == 'Z' || data[i+2] == 'X'
 }
 
 func hasEnv(pid int, entry string) bool {
