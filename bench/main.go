@@ -2,7 +2,7 @@
 // user would do by hand, in turn (A B A B …), so that a ratio holds on a machine
 // whose speed drifts.
 //
-//	go run ./bench [-mesh bin/mesh] [-n 5] [startup size warm builtins cold]
+//	go run ./bench [-mesh bin/mesh] [-n 5] [startup size new warm builtins cold]
 package main
 
 import (
@@ -48,13 +48,13 @@ func run() error {
 	b := &bench{mesh: program, dir: dir, runs: *runs}
 	names := flag.Args()
 	if len(names) == 0 {
-		names = []string{"size", "startup", "builtins", "warm"}
+		names = []string{"size", "startup", "new", "builtins", "warm"}
 	}
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
-	all := map[string]func(){"size": b.size, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold}
+	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold}
 	for _, name := range names {
 		if all[name] == nil {
-			return fmt.Errorf("no figure is called %q: size, startup, builtins, warm, cold", name)
+			return fmt.Errorf("no figure is called %q: size, startup, new, builtins, warm, cold", name)
 		}
 		all[name]()
 	}
@@ -100,6 +100,17 @@ func (b *bench) size() {
 	info, err := os.Stat(stripped)
 	check(err)
 	report("size of the release binary", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), "under 80 MB", info.Size() < 80e6)
+}
+
+// scaffold writes a service with everything, as a user does.
+func (b *bench) scaffold() {
+	dir := filepath.Join(b.dir, "scaffold")
+	timed(b.dir, nil, b.mesh, "init", dir, "-q")
+	var took []time.Duration
+	for i := range 2 * b.runs {
+		took = append(took, timed(dir, nil, b.mesh, "new", "service", fmt.Sprintf("s%d", i), "--database", "sqlite", "--publishes", fmt.Sprintf("s%d.done", i), "-q"))
+	}
+	report("mesh new service", ms(median(took)), "under 100 ms", median(took) < 100*time.Millisecond)
 }
 
 const workspace = `version: 1

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/scaffold"
@@ -132,25 +131,6 @@ func TestServicesDoNotDependOnMesh(t *testing.T) {
 		if path.Ext(f.Path) == ".go" && bytes.Contains(bytes.ToLower(f.Data), []byte("mesh")) || path.Base(f.Path) == "go.mod" && bytes.Contains(f.Data, []byte("/mesh")) {
 			t.Errorf("%s knows mesh", f.Path)
 		}
-	}
-}
-
-func TestWritingIsFast(t *testing.T) {
-	best := time.Hour
-	for range 10 { // the best of a few, as the machine may be busy
-		ws := newWorkspace(t)
-		start := time.Now()
-		files, err := scaffold.NewService(t.Context(), ws, everything)
-		if err == nil {
-			err = scaffold.Write(ws.Dir, files)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		best = min(best, time.Since(start))
-	}
-	if best > 100*time.Millisecond {
-		t.Errorf("writing a service took %v, want 100ms at most", best)
 	}
 }
 

@@ -26,6 +26,7 @@ type State struct {
 
 	mu   sync.Mutex
 	kept kept
+	lock *os.File // held while it is open
 }
 
 // kept is what the state file holds.

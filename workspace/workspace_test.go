@@ -288,3 +288,13 @@ func writeChain(t *testing.T) string {
 	os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte("version: 1\nname: chain\nservices:\n  a: {run: x, depends_on: [b]}\n  b: {run: x, depends_on: [c]}\n  c: {run: x}\n"), 0o600)
 	return dir
 }
+
+func TestOnlyOneHasTheState(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), ".mesh")
+	if err := openState(t, dir).Lock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := openState(t, dir).Lock(); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second one: %v", err)
+	}
+}

@@ -126,6 +126,9 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := state.Lock(); err != nil {
+		return nil, err
+	}
 	ln, err := control.Listen(ctx, state.Socket())
 	if err != nil {
 		return nil, err
@@ -166,7 +169,7 @@ func startFailure(err error) error {
 		return &failure{err: err, code: exitUsage}
 	case errors.As(err, &unknown):
 		return notFound(err, "")
-	case errors.Is(err, control.ErrRunning):
+	case errors.Is(err, control.ErrRunning), errors.Is(err, workspace.ErrLocked):
 		return withNext(err, "mesh dash shows it; mesh down stops it")
 	}
 	return err

@@ -1,0 +1,32 @@
+//go:build unix
+
+package workspace
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked says that another daemon has the state folder.
+var ErrLocked = errors.New("mesh runs in this workspace already")
+
+// Lock takes the state folder for this process alone, until it ends: two that
+// start at the same moment are told apart here. The system gives the lock up
+// however the process ends.
+func (s *State) Lock() error {
+	f, err := os.OpenFile(s.Path("run", "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return ErrLocked
+		}
+		return err
+	}
+	s.lock = f
+	return nil
+}
