@@ -133,7 +133,7 @@ func (a *adapter) Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, erro
 		return nil, err
 	}
 	if r.DryRun {
-		selected, err := m.Select(r.Selection)
+		selected, err := m.Select(a.Widen(m, r.Selection))
 		return runtime.NewPlan(selected, a.Supervisor().Observed()), err
 	}
 	return a.Workspace.Apply(ctx, m, r.Selection)

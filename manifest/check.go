@@ -239,6 +239,9 @@ func (c *checker) routes() {
 				c.fail(append(path, key), "%q is no path: it starts with /", value)
 			}
 		}
+		if at := route.Path + route.Prefix; at == "/.mesh" || strings.HasPrefix(at, "/.mesh/") {
+			c.fail(path, "/.mesh is the gateway's own")
+		}
 		if !c.s.Listens() {
 			c.fail(path, "a %s has no port to route to", c.s.Kind)
 		}

@@ -191,7 +191,7 @@ func (s *Supervisor) remove(name string) {
 	delete(s.units, name)
 	s.mu.Unlock()
 	if u != nil {
-		u.tell(func() { u.removed, u.stopped = true, true })
+		u.tell(func() { u.removed = true; u.stop() })
 	}
 }
 

@@ -106,7 +106,7 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 		e.Next = "wait; mesh logs " + s.Name + " -f shows the build"
 	case runtime.Exited:
 		e.Next = "mesh start " + s.Name
-		if i.Completed() {
+		if s.Kind == manifest.KindTask && i.Completed() {
 			e.Causes, e.Next = append(e.Causes, "the task has done its work"), "mesh run "+s.Name+" runs it again"
 		}
 	case runtime.Healthy:
@@ -115,6 +115,9 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 			e.Causes = append(e.Causes, "it runs since "+i.StartedAt.Format(time.TimeOnly))
 		}
 		e.Next = "nothing to do"
+		if i.Reason != "" {
+			e.Next = "mend the code and save, or mesh restart " + s.Name + " to try it once more"
+		}
 	}
 }
 

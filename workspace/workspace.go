@@ -280,9 +280,13 @@ func (w *Workspace) Manifest() *manifest.Workspace {
 // Apply brings the running workspace to a new manifest and selection, and does
 // nothing else. The plan that it carried out is returned.
 func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
+	sel = w.Widen(m, sel)
 	selected, err := m.Select(sel)
 	if err != nil {
 		return nil, err
+	}
+	if was := w.Manifest().Gateway.Address; was != m.Gateway.Address {
+		w.log.Warn("gateway.address is " + m.Gateway.Address + " now: it listens on " + w.urls["gateway"] + " until mesh down and mesh up")
 	}
 	w.mu.Lock()
 	w.manifest, w.selected, w.options.Selection = m, selected, sel
@@ -337,6 +341,21 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 // DeadEvents are the newest n events that a service could not process.
 func (w *Workspace) DeadEvents(ctx context.Context, n int) ([]devbroker.DeadLetter, error) {
 	return w.broker.Dead(ctx, n)
+}
+
+// Widen adds what runs to a selection that names services: naming one more stops
+// no other.
+func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifest.Selection {
+	if len(sel.Names) == 0 {
+		return sel
+	}
+	sel.Names = slices.Clone(sel.Names)
+	for _, s := range w.running() {
+		if _, still := m.Service(s.Name); still && !slices.Contains(sel.Names, s.Name) && !slices.Contains(sel.Except, s.Name) {
+			sel.Names = append(sel.Names, s.Name)
+		}
+	}
+	return sel
 }
 
 // Reload applies the manifest as it is on disk now.

@@ -277,6 +277,15 @@ func TestExplain(t *testing.T) {
 	if e := explain(c, now, m); !strings.Contains(strings.Join(e.Causes, "\n"), "x.go:1:1") || !strings.Contains(e.Next, "save") {
 		t.Errorf("%+v", e)
 	}
+	zero := 0
+	stopped := runtime.Snapshot{Services: []runtime.Service{{Name: "c"}}, Instances: []runtime.Instance{{Service: "c", Instance: "c-1", State: runtime.Exited, ExitCode: &zero, Reason: "stopped"}}}
+	if e := explain(c, stopped, m); e.Next != "mesh start c" || len(e.Causes) != 1 {
+		t.Errorf("stopped: %+v", e)
+	}
+	stopped.Instances[0].State, stopped.Instances[0].Reason = runtime.Healthy, "the new version did not become healthy"
+	if e := explain(c, stopped, m); !strings.Contains(e.Next, "mesh restart c") {
+		t.Errorf("the old version serves: %+v", e)
+	}
 	if e := explain(c, runtime.Snapshot{}, m); e.State != "not running" || e.Next != "mesh up c" {
 		t.Errorf("%+v", e)
 	}

@@ -163,7 +163,7 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 	if !d.quiet {
 		fmt.Fprintln(d.streams.Err, plan)
 	}
-	return waitFor(ctx, d, client, nil, o.waitTimeout)
+	return waitFor(ctx, d, client, o.names, o.waitTimeout)
 }
 
 // start launches the daemon and stays with it, or lets it go once all is

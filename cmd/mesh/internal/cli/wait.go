@@ -111,7 +111,7 @@ func (w *waiting) see(now runtime.Snapshot) bool {
 	w.missing = nil
 	var stuck, building []string
 	for _, s := range now.Services {
-		if len(w.names) > 0 && !slices.Contains(w.names, s.Name) {
+		if len(w.names) > 0 && !slices.Contains(w.names, s.Name) || len(w.names) == 0 && s.Stopped {
 			continue
 		}
 		instances := now.Of(s.Name)
