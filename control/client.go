@@ -216,6 +216,8 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, ErrNotRunning
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EPIPE):
+		return nil, errors.New("the mesh that runs in this workspace belongs to another user")
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):

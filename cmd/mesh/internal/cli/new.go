@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/scaffold"
 )
 
@@ -112,6 +113,7 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 	}
 	if !d.quiet {
 		fmt.Fprintf(d.streams.Err, "Wrote services/%s (%d files). Next: mesh up %s\n", opts.Name, len(files), opts.Name)
+		noteProblems(d, ws.Dir)
 	}
 	return nil
 }
@@ -131,4 +133,14 @@ func explainWrite(err error) error {
 		return withNext(err, "move these away, or choose another name")
 	}
 	return err
+}
+
+// noteProblems says what the workspace still lacks, such as a service whose
+// events the new one consumes: it may be made next.
+func noteProblems(d *deps, dir string) {
+	_, err := manifest.Load(dir)
+	var problems manifest.Problems
+	if errors.As(err, &problems) {
+		fmt.Fprintf(d.streams.Err, "The workspace cannot run before this is mended:\n%s\n", problems)
+	}
 }
