@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Load reads the workspace in dir, which holds mesh.yaml, and every service it
@@ -98,15 +99,21 @@ func (l *loader) services() {
 }
 
 func (l *loader) glob(i int, glob string) {
-	matches, err := filepath.Glob(filepath.Join(l.dir, filepath.FromSlash(glob), ServiceFile))
+	folders, err := filepath.Glob(filepath.Join(l.dir, filepath.FromSlash(glob)))
 	if err != nil {
 		l.problems = append(l.problems, l.source.problem([]any{"services", i}, "%q is no glob: %v", glob, err))
 	}
-	if len(matches) == 0 && !strings.ContainsAny(glob, "*?[") {
-		l.problems = append(l.problems, l.source.problem([]any{"services", i}, "no %s in %s", ServiceFile, glob))
+	found := false
+	for _, folder := range folders {
+		path := filepath.Join(folder, ServiceFile)
+		// A folder that cannot be read is told; one without a manifest is none of ours.
+		if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			found = true
+			l.file(path)
+		}
 	}
-	for _, path := range matches {
-		l.file(path)
+	if !found && !strings.ContainsAny(glob, "*?[") {
+		l.problems = append(l.problems, l.source.problem([]any{"services", i}, "no %s in %s", ServiceFile, glob))
 	}
 }
 

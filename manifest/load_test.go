@@ -183,6 +183,17 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+func TestManifestThatCannotBeReadIsTold(t *testing.T) {
+	dir := unpack(t, txtar.Parse([]byte(shop)))
+	path := filepath.Join(dir, "services", "profile", ServiceFile)
+	if err := errors.Join(os.Remove(path), os.Symlink(ServiceFile, path)); err != nil { // a link to itself
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "services/profile/mesh.service.yaml: cannot be read") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestFind(t *testing.T) {
 	dir := unpack(t, txtar.Parse([]byte(shop)))
 	got, err := Find(filepath.Join(dir, "services", "cart"))
