@@ -104,6 +104,9 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 	case runtime.Building:
 		e.Causes = append(e.Causes, "its first build is under way")
 		e.Next = "wait; mesh logs " + s.Name + " -f shows the build"
+	case runtime.Stopping:
+		e.Causes = append(e.Causes, "it finishes what it works on, and then ends")
+		e.Next = "wait; it is killed when its grace is over"
 	case runtime.Exited:
 		e.Next = "mesh start " + s.Name
 		if s.Kind == manifest.KindTask && i.Completed() {
