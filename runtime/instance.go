@@ -170,7 +170,7 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	argv, err := expandAll(in.artifact.Argv, env)
+	argv, err := ExpandAll(in.artifact.Argv, env)
 	if err != nil {
 		return nil, nil, fmt.Errorf("run: %w", err)
 	}
@@ -281,7 +281,8 @@ func lookup(env []string) func(string) (string, bool) {
 	return func(name string) (string, bool) { v, ok := values[name]; return v, ok }
 }
 
-func expandAll(texts, env []string) ([]string, error) {
+// ExpandAll expands ${NAME} and ${NAME:-default} in texts over an environment.
+func ExpandAll(texts, env []string) ([]string, error) {
 	find := lookup(env)
 	out := make([]string, len(texts))
 	for i, text := range texts {
@@ -298,7 +299,7 @@ func expandProbe(p *manifest.Probe, env []string) (*manifest.Probe, error) {
 	if p == nil || p.Command.Empty() {
 		return p, nil
 	}
-	argv, err := expandAll(p.Command.Argv(), env)
+	argv, err := ExpandAll(p.Command.Argv(), env)
 	copied := *p
 	copied.Command = manifest.Command{Args: argv}
 	return &copied, err

@@ -99,7 +99,7 @@ func (b *Builder) run(ctx context.Context, s *manifest.Service) error {
 	if err != nil {
 		return err
 	}
-	argv, err := expand(s.Build.Argv(), env)
+	argv, err := runtime.ExpandAll(s.Build.Argv(), env)
 	if err != nil {
 		return fmt.Errorf("build: %w", err)
 	}
@@ -121,23 +121,6 @@ func (b *Builder) run(ctx context.Context, s *manifest.Service) error {
 		return fmt.Errorf("%s: %s\n%s", strings.Join(argv, " "), exit, said)
 	}
 	return nil
-}
-
-func expand(texts, env []string) ([]string, error) {
-	values := map[string]string{}
-	for _, entry := range env {
-		key, value, _ := strings.Cut(entry, "=")
-		values[key] = value
-	}
-	out := make([]string, len(texts))
-	for i, text := range texts {
-		expanded, err := manifest.Expand(text, func(name string) (string, bool) { v, ok := values[name]; return v, ok })
-		if err != nil {
-			return nil, err
-		}
-		out[i] = expanded
-	}
-	return out, nil
 }
 
 // tail keeps the end of what is written to it, 4 KiB of it.
