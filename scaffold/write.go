@@ -1,30 +1,29 @@
 package scaffold
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
-	"strings"
+	"path/filepath"
+	"slices"
 )
 
-// ConflictError lists the files that stand in the way of a write. Nothing was
-// written.
-type ConflictError struct{ Paths []string }
-
-func (e *ConflictError) Error() string {
-	return "nothing was written, because these are in the way:\n  " + strings.Join(e.Paths, "\n  ")
-}
-
-// Write writes files into dir, which is made when missing. It first looks for
-// everything in the way of any of them, and returns a *ConflictError that lists
-// it all. Each file is written whole or not at all, and never outside dir:
-// a symlink on the way is not followed out of it, one at the end not at all.
-func Write(dir string, files []File) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// Write writes files into dir, which is made when missing: all of them or,
+// when it returns an error, none. It first looks for everything in the way of
+// any of them, and returns a *ConflictError that lists it all. A reader sees
+// each file as it was or whole. Nothing is written outside dir: a symlink on
+// the way is not followed out of it, one at the end not at all.
+func Write(dir string, files []File) (err error) {
+	made, err := makeFolders(filepath.Clean(dir), os.Mkdir)
+	defer func() {
+		if err != nil {
+			removeFolders(made, os.Remove)
+		}
+	}()
+	if err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(dir)
@@ -36,111 +35,110 @@ func Write(dir string, files []File) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range todo {
-		if err := writeFile(root, f); err != nil {
-			return fmt.Errorf("writing %s: %w", f.Path, err)
-		}
+	tx := &transaction{root: root}
+	if err := tx.write(todo); err != nil {
+		return errors.Join(err, tx.undo())
 	}
 	return nil
 }
 
-// plan returns the files that are not there yet as they should be.
-func plan(root *os.Root, files []File) ([]File, error) {
-	var todo []File
-	conflict := &ConflictError{}
+// transaction is a write under way: what it has done, so that it can be undone.
+type transaction struct {
+	root    *os.Root
+	folders []string // made, outer first
+	staged  []staged // written under a name of their own, in the folder where they belong
+	placed  int      // how many of staged have been given their final name
+}
+
+type staged struct {
+	File
+	temp string
+}
+
+// write stages every file before it places the first. What is left to fail then
+// is rare: a rename in a folder that has just taken a file. Files that are
+// replaced come last, since a new one is undone by removing it.
+func (tx *transaction) write(files []File) error {
 	for _, f := range files {
-		if !fs.ValidPath(f.Path) || f.Path == "." {
-			return nil, fmt.Errorf("%q is not a path inside the workspace", f.Path)
-		}
-		switch same, err := inspect(root, f); {
-		case err != nil:
-			conflict.Paths = append(conflict.Paths, fmt.Sprintf("%s (%v)", f.Path, err))
-		case !same:
-			todo = append(todo, f)
+		if err := tx.stage(f); err != nil {
+			return fmt.Errorf("writing %s: %w", f.Path, reason(err))
 		}
 	}
-	if len(conflict.Paths) > 0 {
-		return nil, conflict
-	}
-	return todo, nil
-}
-
-// inspect reports whether f is already there, or the reason why it cannot be
-// written.
-func inspect(root *os.Root, f File) (same bool, err error) {
-	info, err := root.Lstat(f.Path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && f.Old != nil:
-		return false, errors.New("is gone")
-	case errors.Is(err, fs.ErrNotExist):
-		return false, checkFolders(root, path.Dir(f.Path))
-	case err != nil:
-		return false, reason(err)
-	case !info.Mode().IsRegular():
-		return false, errors.New("is not a regular file")
-	}
-	now, err := root.ReadFile(f.Path)
-	switch {
-	case err != nil:
-		return false, reason(err)
-	case bytes.Equal(now, f.Data):
-		return true, nil
-	case f.Old == nil:
-		return false, errors.New("exists")
-	case !bytes.Equal(now, f.Old):
-		return false, errors.New("has changed meanwhile")
-	}
-	return false, nil
-}
-
-// checkFolders makes sure that the folders on the way to a new file are
-// folders, or can be made.
-func checkFolders(root *os.Root, dir string) error {
-	for ; dir != "."; dir = path.Dir(dir) {
-		info, err := root.Lstat(dir)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return reason(err)
-		case !info.IsDir():
-			return fmt.Errorf("%s is not a folder", dir)
+	slices.SortStableFunc(tx.staged, func(a, b staged) int { return len(a.Old) - len(b.Old) })
+	for _, s := range tx.staged {
+		if err := tx.place(s); err != nil {
+			return fmt.Errorf("writing %s: %w", s.Path, reason(err))
 		}
+		tx.placed++
 	}
 	return nil
 }
 
-// reason is err without the path, which the caller names.
-func reason(err error) error {
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
-}
-
-// writeFile writes f under another name in the same folder and then gives it
-// its own. A new file is linked, which fails where something has appeared.
-func writeFile(root *os.Root, f File) (err error) {
-	if err := root.MkdirAll(path.Dir(f.Path), 0o755); err != nil {
-		return err
-	}
-	temp := path.Join(path.Dir(f.Path), "."+rand.Text()+".tmp")
-	w, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func (tx *transaction) stage(f File) error {
+	dir := path.Dir(f.Path)
+	made, err := makeFolders(dir, tx.root.Mkdir)
+	tx.folders = append(tx.folders, made...)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, root.Remove(temp))
-		}
-	}()
-	_, err = w.Write(f.Data)
-	if err = errors.Join(err, w.Close()); err != nil {
+	s := staged{f, path.Join(dir, "."+rand.Text()+".tmp")}
+	w, err := tx.root.OpenFile(s.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
 		return err
 	}
-	if f.Old == nil {
-		if _, err := root.Lstat(f.Path); err == nil {
+	tx.staged = append(tx.staged, s)
+	_, err = w.Write(f.Data)
+	return errors.Join(err, w.Close())
+}
+
+func (tx *transaction) place(s staged) error {
+	if s.Old == nil {
+		if _, err := tx.root.Lstat(s.Path); err == nil {
 			return fs.ErrExist
 		}
 	}
-	return root.Rename(temp, f.Path)
+	return tx.root.Rename(s.temp, s.Path)
+}
+
+// undo leaves everything as it was, save a folder of ours into which somebody
+// else has put something meanwhile.
+func (tx *transaction) undo() error {
+	var errs []error
+	for i, s := range tx.staged {
+		switch {
+		case i >= tx.placed:
+			errs = append(errs, tx.root.Remove(s.temp))
+		case s.Old == nil:
+			errs = append(errs, tx.root.Remove(s.Path))
+		default:
+			errs = append(errs, tx.root.WriteFile(s.Path, s.Old, 0o644))
+		}
+	}
+	removeFolders(tx.folders, tx.root.Remove)
+	return errors.Join(errs...)
+}
+
+// makeFolders makes dir and what is missing above it, and returns what it made,
+// outer first.
+func makeFolders(dir string, mkdir func(string, fs.FileMode) error) (made []string, err error) {
+	err = mkdir(dir, 0o755)
+	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if made, err = makeFolders(parent, mkdir); err != nil {
+			return made, err
+		}
+		err = mkdir(dir, 0o755)
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return made, nil
+	case err != nil:
+		return made, err
+	}
+	return append(made, dir), nil
+}
+
+func removeFolders(made []string, remove func(string) error) {
+	for _, dir := range slices.Backward(made) {
+		_ = remove(dir)
+	}
 }
