@@ -118,8 +118,9 @@ func (c *Client) Gone(ctx context.Context) error {
 	}
 }
 
-// Watch calls see with a snapshot now and again after each change, in order,
-// until see reports that it is done (nil), ctx ends, or the daemon does.
+// Watch calls see with a snapshot now and again after changes, in order, until
+// see reports that it is done (nil), ctx ends, or the daemon does. The snapshot
+// is good until see returns.
 func (c *Client) Watch(ctx context.Context, see func(runtime.Snapshot) (done bool)) error {
 	var now runtime.Snapshot
 	return c.stream(ctx, "/v1/events", func(dec *json.Decoder) (bool, error) {
@@ -127,11 +128,11 @@ func (c *Client) Watch(ctx context.Context, see func(runtime.Snapshot) (done boo
 		if err := dec.Decode(&u); err != nil {
 			return false, err
 		}
-		switch {
-		case u.Snapshot != nil:
+		if u.Snapshot != nil {
 			now = *u.Snapshot
-		case u.Event != nil:
-			now = now.Apply(*u.Event)
+		}
+		for _, e := range u.Events {
+			now.Apply(e)
 		}
 		return see(now), nil
 	})

@@ -202,13 +202,27 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case e := <-events.C():
+			batch := waiting(e, events.C())
 			if events.Missed() == 0 {
-				out.send(Update{Event: &e})
+				out.send(Update{Events: batch})
 				continue
 			}
 			events.Close()
 			now, events = s.w.Subscribe()
 			out.send(Update{Snapshot: &now})
+		}
+	}
+}
+
+// waiting is an event with those that wait behind it.
+func waiting(first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
+	batch := []runtime.Event{first}
+	for {
+		select {
+		case e := <-queue:
+			batch = append(batch, e)
+		default:
+			return batch
 		}
 	}
 }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"io"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,6 +16,8 @@ type Driver interface {
 	// Start starts an instance and returns at once. The error is in words for
 	// the person who wrote the manifest.
 	Start(ctx context.Context, l Launch) (Running, error)
+	// Exec runs a command where the instance is, to its end or that of ctx.
+	Exec(ctx context.Context, l Launch) (process.Exit, error)
 }
 
 // Launch is all that a driver needs to know.
@@ -43,8 +46,18 @@ type Processes struct{ Driver *process.Driver }
 
 // Start implements Driver.
 func (p Processes) Start(_ context.Context, l Launch) (Running, error) {
-	return p.Driver.Start(process.Spec{Argv: l.Argv, Dir: l.Dir, Env: l.Env, Stdout: l.Stdout, Stderr: l.Stderr,
-		Marker: "MESH_INSTANCE=" + l.Instance})
+	return p.Driver.Start(spec(l, "MESH_INSTANCE="+l.Instance))
+}
+
+// Exec implements Driver.
+func (p Processes) Exec(ctx context.Context, l Launch) (process.Exit, error) {
+	marker := "MESH_PROBE=" + l.Instance
+	l.Env = append(slices.Clone(l.Env), marker)
+	return p.Driver.Exec(ctx, spec(l, marker))
+}
+
+func spec(l Launch, marker string) process.Spec {
+	return process.Spec{Argv: l.Argv, Dir: l.Dir, Env: l.Env, Stdout: l.Stdout, Stderr: l.Stderr, Marker: marker}
 }
 
 // Endpoints is told which instances may take traffic.

@@ -148,11 +148,11 @@ func (in *instance) finished(exit process.Exit) {
 
 // once starts the instance and stays with it until it has ended.
 func (in *instance) once(ctx context.Context) (process.Exit, error) {
-	running, probe, err := in.start(ctx)
+	running, probes, err := in.start(ctx)
 	if err != nil {
 		return process.Exit{}, err
 	}
-	w := &watcher{instance: in, running: running, probe: probe, liveness: in.liveness()}
+	w := &watcher{instance: in, running: running, probe: probes.readiness, liveness: probes.liveness}
 	w.watch(ctx)
 	in.leave()
 	exit := running.Exit()
@@ -161,7 +161,7 @@ func (in *instance) once(ctx context.Context) (process.Exit, error) {
 }
 
 // start launches the program with a fresh address.
-func (in *instance) start(ctx context.Context) (Running, probe, error) {
+func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	address, err := in.sup.env.Address(in.service, in.id)
 	if err != nil {
 		return nil, nil, err
@@ -174,11 +174,10 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("run: %w", err)
 	}
-	running, err := in.sup.driver(in.service).Start(ctx, Launch{
-		Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env,
+	l := Launch{Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env,
 		Stdout: in.sup.logs.Writer(in.service.Name, in.id, logs.Stdout),
-		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr),
-	})
+		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr)}
+	running, err := in.sup.driver(in.service).Start(ctx, l)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -188,35 +187,44 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 		in.view.URL = "http://" + address
 	}
 	in.to(Starting, "")
-	probe, err := in.readiness(address, env)
+	probes, err := in.probes(l, address)
 	if err != nil {
 		running.Stop(ctx, syscall.SIGKILL, 0)
 		return nil, nil, err
 	}
-	return running, probe, nil
+	return running, probes, nil
 }
 
-func (in *instance) readiness(address string, env []string) (probe, error) {
-	health, err := expandProbe(in.service.Health, env)
-	if err != nil {
+// probes of an instance; each is nil where there is nothing to ask.
+type probes struct{ readiness, liveness probe }
+
+func (in *instance) probes(l Launch, address string) (p *probes, err error) {
+	p = &probes{}
+	if in.service.Kind == manifest.KindTask {
+		return p, nil
+	}
+	if p.readiness, err = in.probe(in.service.Health, l, address); err != nil {
 		return nil, fmt.Errorf("health: %w", err)
 	}
-	if in.service.Kind == manifest.KindTask {
-		return nil, nil
+	if in.service.Liveness == nil {
+		return p, nil
 	}
-	p := newProbe(health, address, in.service.Dir, env)
+	if p.liveness, err = in.probe(in.service.Liveness, l, address); err != nil {
+		return nil, fmt.Errorf("liveness: %w", err)
+	}
+	return p, nil
+}
+
+func (in *instance) probe(declared *manifest.Probe, l Launch, address string) (probe, error) {
+	expanded, err := expandProbe(declared, l.Env)
+	if err != nil {
+		return nil, err
+	}
+	p := newProbe(expanded, address, l, in.sup.driver(in.service).Exec)
 	if p == nil {
 		return nil, nil
 	}
-	return p.bounded(probeTimeout(in.service.Health)), nil
-}
-
-func (in *instance) liveness() probe {
-	live := in.service.Liveness
-	if live == nil {
-		return nil
-	}
-	return newProbe(live, in.view.Address, in.service.Dir, nil).bounded(probeTimeout(live))
+	return p.bounded(probeTimeout(declared)), nil
 }
 
 func probeTimeout(p *manifest.Probe) time.Duration {

@@ -87,10 +87,10 @@ func TestSnapshotApply(t *testing.T) {
 	s := Snapshot{}
 	for _, id := range []string{"b-1", "a-10", "a-2"} {
 		service, _, _ := strings.Cut(id, "-")
-		s = s.Apply(Event{Instance: &Instance{Service: service, Instance: id}})
+		s.Apply(Event{Instance: &Instance{Service: service, Instance: id}})
 	}
-	s = s.Apply(Event{Instance: &Instance{Service: "a", Instance: "a-2", State: Healthy}})
-	s = s.Apply(Event{Instance: &Instance{Service: "b", Instance: "b-1"}, Removed: true})
+	s.Apply(Event{Instance: &Instance{Service: "a", Instance: "a-2", State: Healthy}})
+	s.Apply(Event{Instance: &Instance{Service: "b", Instance: "b-1"}, Removed: true})
 	if len(s.Instances) != 2 || s.Instances[0].Instance != "a-2" || s.Instances[0].State != Healthy || s.Instances[1].Instance != "a-10" {
 		t.Errorf("%+v", s.Instances)
 	}

@@ -70,30 +70,35 @@ type Service struct {
 	Version    string `json:"version"`     // of the newest build
 }
 
-// Snapshot is the state of everything at one moment.
+// Snapshot is the state of everything at one moment, both lists sorted by
+// service.
 type Snapshot struct {
 	Services  []Service  `json:"services"`
 	Instances []Instance `json:"instances"`
 }
 
-// Of returns the instances of one service.
+// Of returns the instances of one service: a part of Instances, not a copy.
 func (s Snapshot) Of(service string) []Instance {
-	var found []Instance
-	for _, i := range s.Instances {
-		if i.Service == service {
-			found = append(found, i)
-		}
+	begin, _ := slices.BinarySearchFunc(s.Instances, service, func(i Instance, name string) int { return cmp.Compare(i.Service, name) })
+	end := begin
+	for end < len(s.Instances) && s.Instances[end].Service == service {
+		end++
 	}
-	return found
+	return s.Instances[begin:end:end]
 }
 
 // Service returns what is known of the service called name.
 func (s Snapshot) Service(name string) (Service, bool) {
-	i := slices.IndexFunc(s.Services, func(svc Service) bool { return svc.Name == name })
-	if i < 0 {
+	i, found := slices.BinarySearchFunc(s.Services, name, compareName)
+	if !found {
 		return Service{}, false
 	}
 	return s.Services[i], true
+}
+
+// Clone is a copy that Apply on the original does not change.
+func (s Snapshot) Clone() Snapshot {
+	return Snapshot{Services: slices.Clone(s.Services), Instances: slices.Clone(s.Instances)}
 }
 
 // Event is one change: of an instance, or of a service where Instance is nil.
@@ -104,24 +109,33 @@ type Event struct {
 	Service  *Service  `json:"service,omitempty"`
 }
 
-// Apply is the snapshot after the event.
-func (s Snapshot) Apply(e Event) Snapshot {
+// Apply makes s what it is after the event.
+func (s *Snapshot) Apply(e Event) {
 	switch {
 	case e.Instance != nil:
-		s.Instances = slices.DeleteFunc(slices.Clone(s.Instances), func(i Instance) bool { return i.Instance == e.Instance.Instance })
-		if !e.Removed {
-			s.Instances = append(s.Instances, *e.Instance)
-		}
-		slices.SortFunc(s.Instances, compareInstances)
+		at, found := slices.BinarySearchFunc(s.Instances, *e.Instance, compareInstances)
+		s.Instances = put(s.Instances, at, found, e.Removed, *e.Instance)
 	case e.Service != nil:
-		s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(i Service) bool { return i.Name == e.Service.Name })
-		if !e.Removed {
-			s.Services = append(s.Services, *e.Service)
-		}
-		slices.SortFunc(s.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+		at, found := slices.BinarySearchFunc(s.Services, e.Service.Name, compareName)
+		s.Services = put(s.Services, at, found, e.Removed, *e.Service)
 	}
-	return s
 }
+
+// put sets, inserts or removes the element that is found, or belongs, at an
+// index.
+func put[T any](list []T, at int, found, removed bool, v T) []T {
+	switch {
+	case found && removed:
+		return slices.Delete(list, at, at+1)
+	case found:
+		list[at] = v
+	case !removed:
+		return slices.Insert(list, at, v)
+	}
+	return list
+}
+
+func compareName(s Service, name string) int { return cmp.Compare(s.Name, name) }
 
 func compareInstances(a, b Instance) int {
 	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(len(a.Instance), len(b.Instance)), cmp.Compare(a.Instance, b.Instance))

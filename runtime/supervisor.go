@@ -277,9 +277,24 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 func (s *Supervisor) Snapshot() Snapshot { return s.table.snapshot() }
 
 // Watch calls see with the state now and again after each change, until see
-// reports that it is done (nil) or ctx ends (its error).
+// reports that it is done (nil) or ctx ends (its error). The snapshot is good
+// until see returns.
 func (s *Supervisor) Watch(ctx context.Context, see func(Snapshot) (done bool)) error {
-	return s.table.watch(ctx, see)
+	now, events := s.Subscribe()
+	defer func() { events.Close() }()
+	for !see(now) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e := <-events.C():
+			now.Apply(e)
+		}
+		if events.Missed() > 0 {
+			events.Close()
+			now, events = s.Subscribe()
+		}
+	}
+	return nil
 }
 
 // Subscribe returns a snapshot and the events from then on. Close the

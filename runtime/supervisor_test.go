@@ -107,7 +107,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	driver := process.NewDriver()
+	driver := process.NewDriver(t.TempDir())
 	r := &rig{t: t, build: &fakeBuild{results: map[string]any{}, version: map[string]int{}}, ends: &recorder{}}
 	r.Supervisor = New(Options{Logs: store, Endpoints: r.ends, Environment: r.build, Builder: r.build, Processes: Processes{driver}})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -171,11 +171,7 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 	v.Values["CONSUL_HTTP_ADDR"] = hostOf(w.urls["registry"])
 	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.urls["identity"], m.Name
 	v.Values["OIDC_CLIENT_ID"] = s.Name
-	secret, err := w.state.Secret("oidc/" + s.Name)
-	if err != nil {
-		return err
-	}
-	v.secret("OIDC_CLIENT_SECRET", secret)
+	v.secret("OIDC_CLIENT_SECRET", w.state.Secret("oidc/"+s.Name))
 	if w.broker != nil {
 		v.secret("NATS_URL", w.broker.URL(s.Name))
 	}

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -74,7 +75,7 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), manifest: m, selected: selected,
-		urls: map[string]string{}, listeners: map[string]net.Listener{}, processes: process.NewDriver(), usage: usage{samples: map[int]sample{}}}
+		urls: map[string]string{}, listeners: map[string]net.Listener{}, processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -147,18 +148,10 @@ func (w *Workspace) took(name string, ln net.Listener) {
 
 // builtins makes the parts; nothing is served yet.
 func (w *Workspace) builtins() (err error) {
-	clients, err := w.clients()
-	if err != nil {
-		return err
-	}
 	w.identity, err = devidentity.New(devidentity.Config{Dir: w.state.Path("data", "identity"), Issuer: w.urls["identity"],
-		Audience: w.manifest.Name, Users: users(w.manifest), Clients: clients, Logger: w.log.With("part", "identity")})
+		Audience: w.manifest.Name, Users: users(w.manifest), Clients: w.clients(), Logger: w.log.With("part", "identity")})
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)
-	}
-	brokerUsers, err := w.brokerUsers()
-	if err != nil {
-		return err
 	}
 	// The broker binds by itself; its port is reserved until just before.
 	ln, moved, err := w.state.Listen("broker")
@@ -172,7 +165,7 @@ func (w *Workspace) builtins() (err error) {
 	if err := ln.Close(); err != nil {
 		return err
 	}
-	w.broker, err = devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: brokerUsers, Logger: w.log.With("part", "broker")})
+	w.broker, err = devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: w.brokerUsers(), Logger: w.log.With("part", "broker")})
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
@@ -203,7 +196,7 @@ func (w *Workspace) configure(ctx context.Context) error {
 		return fmt.Errorf("routes: %w", err)
 	}
 	w.gateway.SetTable(table)
-	return w.links.apply(ctx, selected, w.options.Outside)
+	return errors.Join(w.links.apply(ctx, selected, w.options.Outside), w.state.Save())
 }
 
 // Run serves and supervises until ctx ends, and then stops the services in
@@ -291,18 +284,10 @@ func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manife
 	w.mu.Lock()
 	w.manifest, w.selected, w.options.Selection = m, selected, sel
 	w.mu.Unlock()
-	clients, err := w.clients()
-	if err != nil {
-		return nil, err
-	}
-	if err := w.identity.Update(users(m), clients); err != nil {
+	if err := w.identity.Update(users(m), w.clients()); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	brokerUsers, err := w.brokerUsers()
-	if err != nil {
-		return nil, err
-	}
-	if err := w.broker.Apply(ctx, brokerUsers); err != nil {
+	if err := w.broker.Apply(ctx, w.brokerUsers()); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if err := w.configure(ctx); err != nil {
@@ -389,6 +374,9 @@ func (w *Workspace) Routes() []devgateway.Route { return w.gateway.Routes() }
 
 // URLs are the addresses of the built-ins, by name.
 func (w *Workspace) URLs() map[string]string { return w.urls }
+
+// Means names how the processes of services are held together, for people.
+func (w *Workspace) Means() string { return w.processes.Means() }
 
 // PID of the daemon.
 func (w *Workspace) PID() int { return os.Getpid() }

@@ -37,9 +37,12 @@ func TestStateIsKept(t *testing.T) {
 	if err != nil || moved != nil {
 		t.Fatal(moved, err)
 	}
-	secret, err := s.Secret("oidc/cart")
-	if err != nil || len(secret) < 22 {
-		t.Fatalf("%q %v", secret, err)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	secret := s.Secret("oidc/cart")
+	if len(secret) < 22 || secret == s.Secret("oidc/profile") {
+		t.Fatalf("%q", secret)
 	}
 	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v", info.Mode())
@@ -49,7 +52,7 @@ func TestStateIsKept(t *testing.T) {
 	}
 
 	again := openState(t, dir)
-	if got, _ := again.Secret("oidc/cart"); got != secret {
+	if got := again.Secret("oidc/cart"); got != secret {
 		t.Error("the secret changed")
 	}
 	// The kept port is busy, so another is taken, and this is said.
@@ -59,6 +62,9 @@ func TestStateIsKept(t *testing.T) {
 	}
 	if !strings.Contains(moved.String(), "registry is busy") {
 		t.Error(moved)
+	}
+	if err := again.Save(); err != nil {
+		t.Fatal(err)
 	}
 	ln.Close()
 	address := other.Addr().String()

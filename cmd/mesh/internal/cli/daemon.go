@@ -46,14 +46,14 @@ type started struct {
 	Code  int    `json:"code"`
 }
 
-// newGuard is `mesh __guard ARGV…`: see process.Guard.
+// newGuard is `mesh __guard STATE ARGV…`: see process.Guard.
 func newGuard(*deps) *cobra.Command {
-	return &cobra.Command{Use: "__guard", Hidden: true, DisableFlagParsing: true,
+	return &cobra.Command{Use: "__guard", Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// The daemon's death signal follows the thread that starts it.
 			goruntime.LockOSThread()
 			files := []*os.File{os.NewFile(lifelineFD, "lifeline"), os.NewFile(readyFD, "ready")}
-			code, err := process.Guard(cmd.Context(), args, files)
+			code, err := process.Guard(cmd.Context(), args[1:], files, args[0])
 			if err != nil {
 				return err
 			}

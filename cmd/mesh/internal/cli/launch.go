@@ -55,7 +55,7 @@ func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
 		return nil, errors.Join(err, lifeline.Close())
 	}
 	defer ready.Close()
-	guard := exec.Command(self, "__guard", self, "__daemon", string(options))
+	guard := exec.Command(self, "__guard", o.State, self, "__daemon", string(options))
 	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
 	guard.Env = append(os.Environ(), env...)
 	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
