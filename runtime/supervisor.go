@@ -276,6 +276,9 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 // Snapshot is the state of everything now.
 func (s *Supervisor) Snapshot() Snapshot { return s.table.snapshot() }
 
+// Instances are those of one service.
+func (s *Supervisor) Instances(service string) []Instance { return s.table.of(service) }
+
 // Watch calls see with the state now and again after each change, until see
 // reports that it is done (nil) or ctx ends (its error). The snapshot is good
 // until see returns.

@@ -208,7 +208,7 @@ func (w *Workspace) Variables(service string) (*Variables, error) {
 	}
 	if s.Listens() {
 		v.Values["HOST"], v.Values["PORT"] = "127.0.0.1", "0"
-		for _, i := range w.supervisor.Snapshot().Of(service) {
+		for _, i := range w.supervisor.Instances(service) {
 			if host, port, err := net.SplitHostPort(i.Address); err == nil && s.Port == 0 {
 				v.Values["HOST"], v.Values["PORT"] = host, port
 			}

@@ -173,8 +173,8 @@ func (w *Workspace) builtins() (err error) {
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
 	w.registry = devregistry.New()
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
-		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why})
-	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf, w.expected)
+		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Expected: w.expected})
+	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
 	w.links = newLinks(w.gateway, w.state, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
 	return nil
@@ -383,7 +383,7 @@ func (w *Workspace) PID() int { return os.Getpid() }
 
 // why says for a gateway's 503 what is the matter with a service.
 func (w *Workspace) why(service string) string {
-	worst, found := worstOf(w.supervisor.Snapshot().Of(service))
+	worst, found := worstOf(w.supervisor.Instances(service))
 	if !found {
 		return "it does not run"
 	}
@@ -393,14 +393,8 @@ func (w *Workspace) why(service string) string {
 	return "it is " + string(worst.State) + ": " + worst.Reason
 }
 
-// expected are the services of this run that have an instance, or will have one
-// soon by themselves.
-func (w *Workspace) expected() []string {
-	var names []string
-	for _, i := range w.supervisor.Snapshot().Instances {
-		if !i.State.Final() {
-			names = append(names, i.Service)
-		}
-	}
-	return slices.Compact(names)
+// expected reports whether a service has an instance, or will have one soon by
+// itself.
+func (w *Workspace) expected(service string) bool {
+	return slices.ContainsFunc(w.supervisor.Instances(service), func(i runtime.Instance) bool { return !i.State.Final() })
 }
