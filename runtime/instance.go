@@ -95,22 +95,40 @@ func (in *instance) run(ctx context.Context) {
 			in.finished(exit)
 			return
 		}
-		reason := exit.String()
-		if err != nil {
-			reason = err.Error()
-		}
 		if again.exhausted(time.Now()) {
-			in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), in.service.Restart.Window.Or(manifest.DefaultStartWindow), reason)
+			in.gaveUp(again, exit, err)
 			return
 		}
 		delay := again.delay(time.Since(begun))
-		in.view.Restarts++
-		in.to(Backoff, "%s; starts again in %v", reason, delay.Round(10*time.Millisecond))
+		in.backoff(delay, exit, err)
 		if !in.pause(ctx, delay) {
 			in.to(Exited, "stopped")
 			return
 		}
 	}
+}
+
+// gaveUp is the end of an instance that was started too often, or could not be
+// started at all (err).
+func (in *instance) gaveUp(again *restarts, exit process.Exit, err error) {
+	window := in.service.Restart.Window.Or(manifest.DefaultStartWindow)
+	if err != nil {
+		in.to(Failed, "could not be started: %v; tried %d times within %v", err, len(again.starts), window)
+		return
+	}
+	in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), window, exit)
+}
+
+// backoff says what the instance waits for after an exit, or after a start that
+// was none (err) and so makes no restart of the next.
+func (in *instance) backoff(delay time.Duration, exit process.Exit, err error) {
+	delay = delay.Round(10 * time.Millisecond)
+	if err != nil {
+		in.to(Backoff, "could not be started: %v; tried again in %v", err, delay)
+		return
+	}
+	in.view.Restarts++
+	in.to(Backoff, "%s; starts again in %v", exit, delay)
 }
 
 func (in *instance) stopped() bool {
@@ -177,6 +195,10 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	l := Launch{Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env,
 		Stdout: in.sup.logs.Writer(in.service.Name, in.id, logs.Stdout),
 		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr)}
+	probes, err := in.probes(l, address)
+	if err != nil {
+		return nil, nil, err
+	}
 	running, err := in.sup.driver(in.service).Start(ctx, l)
 	if err != nil {
 		return nil, nil, err
@@ -187,11 +209,6 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 		in.view.URL = "http://" + address
 	}
 	in.to(Starting, "")
-	probes, err := in.probes(l, address)
-	if err != nil {
-		running.Stop(ctx, syscall.SIGKILL, 0)
-		return nil, nil, err
-	}
 	return running, probes, nil
 }
 

@@ -216,6 +216,17 @@ func TestCrashLoopFailsWithAReason(t *testing.T) {
 	r.state("app", Healthy)
 }
 
+func TestWhatCannotBeStartedIsNotCalledAStart(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", []string{"no-such-program"})
+	r.apply(svc("app", func(s *manifest.Service) { s.Restart.Backoff = manifest.Duration(time.Millisecond) }))
+	i := r.state("app", Failed)
+	if i.Restarts != 0 || i.PID != 0 || strings.Contains(i.Reason, "starts") ||
+		!strings.HasPrefix(i.Reason, "could not be started: no-such-program") || !strings.HasSuffix(i.Reason, "; tried 5 times within 10s") {
+		t.Errorf("%+v", i)
+	}
+}
+
 func TestSwapStartsTheNewBeforeItStopsTheOld(t *testing.T) {
 	r := newRig(t)
 	r.build.set("app", r.program())
