@@ -170,6 +170,9 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 // healthy.
 func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 	daemon, err := launch(daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Watch: true})
+	if o.detach && errors.Is(err, control.ErrRunning) {
+		return join(ctx, d, o, p)
+	}
 	if err != nil {
 		return err
 	}
@@ -186,6 +189,24 @@ func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 		return ctx.Err()
 	}
 	return err
+}
+
+// join applies what is wanted to a daemon that another client has started just
+// now, once it answers. One that failed instead leaves the place to this client.
+func join(ctx context.Context, d *deps, o *upOptions, p place) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(50 * time.Millisecond):
+	}
+	client := p.client()
+	switch _, err := client.Status(ctx); {
+	case errors.Is(err, control.ErrNotRunning):
+		return start(ctx, d, o, p)
+	case err != nil:
+		return explain(err)
+	}
+	return applyChanges(ctx, d, o, client)
 }
 
 // finish stops everything, in order; one more Ctrl-C stops it at once.
