@@ -65,6 +65,7 @@ type Service struct {
 	Replicas   int    `json:"replicas"`    // wanted
 	Stopped    bool   `json:"stopped"`     // by the user
 	Building   bool   `json:"building"`    // a build is under way
+	Changing   bool   `json:"changing"`    // something was asked of it that is not carried out yet
 	Progress   string `json:"progress"`    // of that build, in words
 	BuildError string `json:"build_error"` // of the newest build; "" when it went well
 	Version    string `json:"version"`     // of the newest build

@@ -55,15 +55,20 @@ func (u *unit) manifest() *manifest.Service {
 	return u.service
 }
 
-// tell runs a command on the unit's goroutine and returns when it has run. After
-// the goroutine has ended nothing happens.
+// tell runs a command on the unit's goroutine and returns when it has run; until
+// it is carried out the service is changing. After the goroutine has ended
+// nothing happens.
 func (u *unit) tell(command func()) {
 	ran := make(chan struct{})
 	select {
-	case u.commands <- func() { command(); close(ran) }:
+	case u.commands <- func() { u.changing(true); command(); close(ran) }:
 		<-ran
 	case <-u.ended:
 	}
+}
+
+func (u *unit) changing(is bool) {
+	u.sup.table.service(u.name, func(s *Service) { s.Changing = is })
 }
 
 // run is the unit's goroutine.
@@ -74,7 +79,13 @@ func (u *unit) run(ctx context.Context) {
 	for !u.gone() {
 		work, interrupt := context.WithCancel(ctx)
 		settled := make(chan struct{})
-		go func() { defer close(settled); u.reconcile(work, ctx, &instances) }()
+		go func() {
+			defer close(settled)
+			u.reconcile(work, ctx, &instances)
+			if work.Err() == nil {
+				u.changing(false)
+			}
+		}()
 		u.await(ctx, settled, interrupt)
 		if ctx.Err() != nil {
 			return

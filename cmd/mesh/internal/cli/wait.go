@@ -49,18 +49,21 @@ func waitForCondition(ctx context.Context, d *deps, client *control.Client, name
 	if err := knownServices(ctx, client, names); err != nil {
 		return err
 	}
-	w := &waiting{names: names, condition: condition, progress: newProgress(d), limit: timeout}
+	return (&waiting{names: names, condition: condition, progress: newProgress(d), limit: timeout}).wait(ctx, client)
+}
+
+func (w *waiting) wait(ctx context.Context, client *control.Client) error {
 	defer w.progress.done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w.timer = time.AfterFunc(timeout, func() { cancel(errTimeout) })
+	w.timer = time.AfterFunc(w.limit, func() { cancel(errTimeout) })
 	defer w.timer.Stop()
 	err := client.Watch(ctx, w.see)
 	switch {
 	case err == nil:
 		return w.verdict
 	case errors.Is(context.Cause(ctx), errTimeout):
-		return withNext(fmt.Errorf("not %s after %v: %s", condition, timeout, strings.Join(w.missing, ", ")), "mesh why "+firstName(w.missing))
+		return withNext(fmt.Errorf("not %s after %v: %s", w.condition, w.limit, strings.Join(w.missing, ", ")), "mesh why "+firstName(w.missing))
 	}
 	return explain(err)
 }
@@ -98,6 +101,7 @@ type waiting struct {
 	condition manifest.Condition
 	progress  *progress
 	limit     time.Duration
+	since     time.Time // what started before is to be replaced; zero: nothing is
 	timer     *time.Timer
 
 	building bool // whether the last snapshot saw a build
@@ -119,11 +123,11 @@ func (w *waiting) see(now runtime.Snapshot) bool {
 		if s.Building {
 			building = append(building, s.Name)
 		}
-		if runtime.Reached(s, instances, w.condition) {
+		if !s.Changing && runtime.Reached(s, instances, w.condition) && !w.outlived(instances) {
 			continue
 		}
 		w.missing = append(w.missing, s.Name+" ("+stateOf(instances)+")")
-		if !s.Building && hopeless(s, instances) {
+		if !s.Building && !s.Changing && (hopeless(s, instances) || w.outlived(instances)) {
 			stuck = append(stuck, s.Name)
 		}
 	}
@@ -142,6 +146,14 @@ func (w *waiting) see(now runtime.Snapshot) bool {
 		return true
 	}
 	return false
+}
+
+// outlived reports that an instance runs that was to be replaced: the new one did
+// not become healthy.
+func (w *waiting) outlived(instances []runtime.Instance) bool {
+	return slices.ContainsFunc(instances, func(i runtime.Instance) bool {
+		return i.State.Running() && i.StartedAt != nil && i.StartedAt.Before(w.since)
+	})
 }
 
 // waitingFor counts services that wait for others and have not begun.
