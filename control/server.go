@@ -46,9 +46,12 @@ type Workspace interface {
 // Listen makes the socket at path, for this user alone. Another daemon that
 // answers there is left alone: the error is ErrRunning.
 func Listen(ctx context.Context, path string) (net.Listener, error) {
-	if conn, err := dial(ctx, path); err == nil {
+	switch conn, err := dial(ctx, path); {
+	case err == nil:
 		conn.Close()
 		return nil, ErrRunning
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("%w: no permission for %s", ErrOtherUser, path)
 	}
 	// Nobody answers: what lies there is of a daemon that died.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -37,7 +37,7 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 		process.Sweep(p.state) // what a mesh left that was killed together with its guard
 		d.say("Nothing runs here.")
 	case err != nil:
-		return err
+		return explain(err)
 	default:
 		if err := client.Gone(ctx); err != nil {
 			_ = client.Shutdown(context.WithoutCancel(ctx), true) // interrupted: at once, then

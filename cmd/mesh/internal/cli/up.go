@@ -78,7 +78,7 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 	running := err == nil
 	switch {
 	case err != nil && !errors.Is(err, control.ErrNotRunning):
-		return err
+		return explain(err)
 	case o.dryRun:
 		return dryRun(ctx, d, m, o, client, running)
 	case running && !o.detach:
