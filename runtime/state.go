@@ -71,6 +71,17 @@ type Service struct {
 	Version    string `json:"version"`     // of the newest build
 }
 
+// BuildProgress is what the build under way is at, in words; "" when there is none.
+func (s Service) BuildProgress() string {
+	switch {
+	case !s.Building:
+		return ""
+	case s.Progress == "":
+		return "building"
+	}
+	return "building: " + s.Progress
+}
+
 // Snapshot is the state of everything at one moment, both lists sorted by
 // service.
 type Snapshot struct {

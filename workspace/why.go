@@ -58,6 +58,9 @@ func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) E
 		return e
 	}
 	e.instance(s, worst, now, m)
+	if progress := service.BuildProgress(); progress != "" {
+		e.Causes = append(e.Causes, progress)
+	}
 	return e
 }
 
@@ -102,7 +105,7 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 	case runtime.Pending:
 		e.waiting(s, now, m, map[string]bool{})
 	case runtime.Building:
-		e.Causes = append(e.Causes, "its first build is under way")
+		e.Causes = append(e.Causes, "its first build is not done yet")
 		e.Next = "wait; mesh logs " + s.Name + " -f shows the build"
 	case runtime.Stopping:
 		e.Causes = append(e.Causes, "it finishes what it works on, and then ends")

@@ -283,6 +283,11 @@ func TestExplain(t *testing.T) {
 	if e := explain(c, now, m); !strings.Contains(strings.Join(e.Causes, "\n"), "x.go:1:1") || !strings.Contains(e.Next, "save") {
 		t.Errorf("%+v", e)
 	}
+	building := runtime.Snapshot{Services: []runtime.Service{{Name: "c", Building: true, Progress: "compiles x, 1 of 9"}},
+		Instances: []runtime.Instance{{Service: "c", Instance: "c-1", State: runtime.Building}}}
+	if e := explain(c, building, m); !slices.Contains(e.Causes, "building: compiles x, 1 of 9") {
+		t.Errorf("building: %+v", e)
+	}
 	zero := 0
 	stopped := runtime.Snapshot{Services: []runtime.Service{{Name: "c"}}, Instances: []runtime.Instance{{Service: "c", Instance: "c-1", State: runtime.Exited, ExitCode: &zero, Reason: "stopped"}}}
 	if e := explain(c, stopped, m); e.Next != "mesh start c" || len(e.Causes) != 1 {

@@ -217,9 +217,9 @@ func newProgress(d *deps) *progress {
 func (p *progress) service(s runtime.Service, instances []runtime.Instance) {
 	text := stateOf(instances)
 	if s.Building {
-		text = "building"
-		if p.live && s.Progress != "" {
-			text = "building: " + s.Progress
+		text = string(runtime.Building)
+		if p.live {
+			text = s.BuildProgress()
 		}
 	}
 	if p.quiet || p.said[s.Name] == text || text == string(runtime.Building) {
