@@ -80,6 +80,9 @@ func (o *newOptions) parse(args []string) error {
 	if len(args) > 0 {
 		o.Name = args[0]
 	}
+	if len(o.set) > 0 && o.From == "" {
+		return usageError("--set is for a template of your own: it goes with --from DIR")
+	}
 	o.Set = map[string]string{}
 	for _, pair := range o.set {
 		key, value, ok := strings.Cut(pair, "=")
@@ -108,14 +111,23 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 	if err != nil {
 		return usageError("%w", err)
 	}
-	if err := scaffold.Write(ws.Dir, files); err != nil {
+	missing, err := scaffold.Missing(ws.Dir, files)
+	if err == nil {
+		err = scaffold.Write(ws.Dir, files)
+	}
+	if err != nil {
 		return explainWrite(err)
 	}
-	if !d.quiet {
-		fmt.Fprintf(d.streams.Err, "Wrote services/%s (%d files). Next: mesh up %s\n", opts.Name, len(files), opts.Name)
-		noteProblems(d, ws.Dir)
-	}
+	d.say(written(opts.Name, len(missing)) + " Next: mesh up " + opts.Name)
+	noteProblems(d, ws.Dir)
 	return nil
+}
+
+func written(service string, files int) string {
+	if files == 0 {
+		return fmt.Sprintf("services/%s is there already, just so: nothing was written.", service)
+	}
+	return fmt.Sprintf("Wrote services/%s (%d files).", service, files)
 }
 
 // openWorkspace finds the workspace that the command is for.
@@ -141,6 +153,6 @@ func noteProblems(d *deps, dir string) {
 	_, err := manifest.Load(dir)
 	var problems manifest.Problems
 	if errors.As(err, &problems) {
-		fmt.Fprintf(d.streams.Err, "The workspace cannot run before this is mended:\n%s\n", problems)
+		d.say("The workspace cannot run before this is mended:\n" + problems.Error())
 	}
 }
