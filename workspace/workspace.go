@@ -151,7 +151,7 @@ func (w *Workspace) builtins() (err error) {
 	w.identity, err = devidentity.New(devidentity.Config{Dir: w.state.Path("data", "identity"), Issuer: w.urls["identity"],
 		Audience: w.manifest.Name, Users: users(w.manifest), Clients: w.clients(), Logger: w.log.With("part", "identity")})
 	if err != nil {
-		return fmt.Errorf("identity: %w", err)
+		return err
 	}
 	// The broker binds by itself; its port is reserved until just before.
 	ln, moved, err := w.state.Listen("broker")
@@ -285,7 +285,7 @@ func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manife
 	w.manifest, w.selected, w.options.Selection = m, selected, sel
 	w.mu.Unlock()
 	if err := w.identity.Update(users(m), w.clients()); err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
+		return nil, err
 	}
 	if err := w.broker.Apply(ctx, w.brokerUsers()); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

@@ -64,15 +64,17 @@ func newNewService(d *deps) *cobra.Command {
 
 func (o *newOptions) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.Template, "template", "", "`connect|http|worker`: what kind of service (default connect)")
-	flags.StringVar(&o.Database, "database", "", "`sqlite|postgres|none`: its own database (default the template's)")
-	flags.StringSliceVar(&o.Calls, "calls", nil, "`services` that it calls")
-	flags.StringSliceVar(&o.Publishes, "publishes", nil, "`events` that it sends")
-	flags.StringSliceVar(&o.Consumes, "consumes", nil, "`events` of others that it reacts to, such as billing.paid")
+	flags.StringVar(&o.Template, "template", "", "`TEMPLATE`: connect, http or worker (default connect)")
+	flags.StringVar(&o.Database, "database", "", "its own `DATABASE`: sqlite, postgres or none (default the template's)")
+	flags.StringSliceVar(&o.Calls, "calls", nil, "`SERVICES` that it calls")
+	flags.StringSliceVar(&o.Publishes, "publishes", nil, "`EVENTS` that it sends")
+	flags.StringSliceVar(&o.Consumes, "consumes", nil, "`EVENTS` of others that it reacts to, such as billing.paid")
 	flags.StringVar(&o.From, "from", "", "use the template in `DIR` instead of a built-in one")
 	flags.StringArrayVar(&o.set, "set", nil, "`KEY=VALUE` for a template of your own")
 	flags.BoolVar(&o.list, "list", false, "list the templates there are")
 	o.output.flag(cmd)
+	completes(cmd, "template", templateNames()...)
+	completes(cmd, "database", "sqlite", "postgres", "none")
 }
 
 // parse turns arguments and flags into the options of a service.

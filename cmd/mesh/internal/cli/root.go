@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -41,6 +42,7 @@ func newRoot(d *deps) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "mesh",
 		Short:         "Scaffold microservices, and run the whole system on one machine",
+		Version:       buildVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -57,6 +59,8 @@ func newRoot(d *deps) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%v (see %s --help)", err, cmd.CommandPath())
 	})
+	root.SetVersionTemplate("mesh {{.Version}}\n")
+	root.SetUsageFunc(usageOf(root.UsageFunc()))
 	flags := root.PersistentFlags()
 	flags.StringVarP(&d.dir, "dir", "C", d.dir, "run as if started in `DIR`")
 	flags.BoolVarP(&d.quiet, "quiet", "q", false, "print results and errors only")
@@ -66,6 +70,22 @@ func newRoot(d *deps) *cobra.Command {
 	root.AddCommand(newSteer(d)...)
 	wrongArgsAreUsage(root)
 	return root
+}
+
+// usageOf is usage without the values of switches, which nobody writes:
+// --detach[=true|false].
+func usageOf(usage func(*cobra.Command) error) func(*cobra.Command) error {
+	const values = "[=true|false]"
+	return func(cmd *cobra.Command) error {
+		out, text := cmd.OutOrStderr(), &strings.Builder{}
+		cmd.SetOut(text)
+		defer cmd.SetOut(out)
+		if err := usage(cmd); err != nil {
+			return err
+		}
+		_, err := io.WriteString(out, strings.ReplaceAll(text.String(), values, strings.Repeat(" ", len(values))))
+		return err
+	}
 }
 
 // wrongArgsAreUsage gives errors of arguments the exit code of wrong usage.

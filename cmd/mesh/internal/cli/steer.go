@@ -180,14 +180,21 @@ func runScale(ctx context.Context, d *deps, args []string) error {
 }
 
 // completeServices offers the names of services to the shell.
-func (d *deps) completeServices(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	p, err := d.place()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+func (d *deps) completeServices(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return d.completeFrom((*manifest.Workspace).Names)(cmd, args, typed)
+}
+
+// completeFrom offers something of the manifests to the shell.
+func (d *deps) completeFrom(values func(*manifest.Workspace) []string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		p, err := d.place()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		m, err := manifest.Load(p.dir)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return values(m), cobra.ShellCompDirectiveNoFileComp
 	}
-	m, err := manifest.Load(p.dir)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return m.Names(), cobra.ShellCompDirectiveNoFileComp
 }

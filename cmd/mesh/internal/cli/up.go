@@ -37,7 +37,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.noDeps, "no-deps", false, "run the services named alone")
 	f.BoolVar(&o.noTUI, "no-tui", false, "print log lines instead of the dashboard")
 	f.StringVar(&o.gateway, "gateway", "", "`ADDR` of the gateway; port 0 takes a free one")
-	f.StringVar(&o.driver, "driver", "", "run services as `process` or container")
+	f.StringVar(&o.driver, "driver", "", "run services by this `DRIVER`: process or container")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
 }
 
@@ -57,6 +57,8 @@ Run again with -d in a workspace that runs already, it applies what has changed 
 		},
 	}
 	o.flags(cmd.Flags())
+	completes(cmd, "driver", "process", "container")
+	_ = cmd.RegisterFlagCompletionFunc("except", d.completeServices) // there is such a flag
 	return cmd
 }
 

@@ -36,6 +36,7 @@ func newWait(d *deps) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 120*time.Second, "how long to wait")
 	cmd.Flags().StringVar(&condition, "for", "healthy", "`CONDITION`: healthy, started or completed")
+	completes(cmd, "for", "healthy", "started", "completed")
 	return cmd
 }
 
