@@ -130,6 +130,10 @@ func kindOf(value any) string {
 }
 
 func (v *validator) duration(path []any, value any) {
+	if kind := kindOf(value); kind == "integer" || kind == "number" {
+		v.fail(path, "%s is %v, a number without a unit: write it as %vs", dotted(path), value, value)
+		return
+	}
 	if !v.is(path, value, "string") {
 		return
 	}

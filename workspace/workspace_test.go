@@ -297,6 +297,12 @@ func TestExplain(t *testing.T) {
 	if e := explain(c, stopped, m); !strings.Contains(e.Next, "mesh restart c") {
 		t.Errorf("the old version serves: %+v", e)
 	}
+	worker := *c
+	worker.Kind = manifest.KindWorker
+	stopped.Instances[0].Reason = ""
+	if all := strings.Join(explain(&worker, stopped, m).Causes, "\n"); strings.Contains(all, "traffic") || !strings.Contains(all, "c-1 is healthy") {
+		t.Errorf("a worker: %s", all)
+	}
 	if e := explain(c, runtime.Snapshot{}, m); e.State != "not running" || e.Next != "mesh up c" {
 		t.Errorf("%+v", e)
 	}
