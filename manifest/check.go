@@ -51,11 +51,12 @@ func (l *loader) checkIdentity() {
 	seen := map[string]bool{}
 	for i, user := range l.ws.Identity.Users {
 		at := []any{"identity", "users", i, "name"}
-		if user.Name == "" {
+		switch {
+		case user.Name == "":
 			l.problems = append(l.problems, l.source.problem(at, "a user needs a name"))
-		} else if seen[user.Name] {
+		case seen[user.Name]:
 			l.problems = append(l.problems, l.source.problem(at, "user %q stands here twice", user.Name))
-		} else {
+		default:
 			l.plain(at, user.Name)
 		}
 		seen[user.Name] = true
