@@ -171,9 +171,14 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 // start launches the daemon and stays with it, or lets it go once all is
 // healthy.
 func start(ctx context.Context, d *deps, o *upOptions, p place) error {
-	daemon, err := launch(daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Watch: true})
-	if o.detach && errors.Is(err, control.ErrRunning) {
-		return join(ctx, d, o, p)
+	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Watch: true}
+	patience := time.Now().Add(o.waitTimeout)
+	daemon, err := launch(options)
+	for o.detach && errors.Is(err, control.ErrRunning) && time.Now().Before(patience) {
+		if joined, err := join(ctx, d, o, p.client()); joined {
+			return err
+		}
+		daemon, err = launch(options)
 	}
 	if err != nil {
 		return err
@@ -194,21 +199,20 @@ func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 }
 
 // join applies what is wanted to a daemon that another client has started just
-// now, once it answers. One that failed instead leaves the place to this client.
-func join(ctx context.Context, d *deps, o *upOptions, p place) error {
+// now. False is for one that does not answer: it is about to, or has ended.
+func join(ctx context.Context, d *deps, o *upOptions, client *control.Client) (bool, error) {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return true, ctx.Err()
 	case <-time.After(50 * time.Millisecond):
 	}
-	client := p.client()
 	switch _, err := client.Status(ctx); {
 	case errors.Is(err, control.ErrNotRunning):
-		return start(ctx, d, o, p)
+		return false, nil
 	case err != nil:
-		return explain(err)
+		return true, explain(err)
 	}
-	return applyChanges(ctx, d, o, client)
+	return true, applyChanges(ctx, d, o, client)
 }
 
 // finish stops everything, in order; one more Ctrl-C stops it at once.
