@@ -205,7 +205,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case e := <-events.C():
-			batch := waiting(e, events.C())
+			batch := gather(r.Context(), e, events.C())
 			if events.Missed() == 0 {
 				out.send(Update{Events: batch})
 				continue
@@ -217,17 +217,26 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// waiting is an event with those that wait behind it.
-func waiting(first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
+// gatherTime is how long events are gathered: one message for what happens at
+// one moment, soon enough for the eye.
+const gatherTime = 5 * time.Millisecond
+
+// gather is an event with those that follow it closely.
+func gather(ctx context.Context, first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
 	batch := []runtime.Event{first}
-	for {
+	enough := time.NewTimer(gatherTime)
+	defer enough.Stop()
+	for len(batch) < 1000 {
 		select {
 		case e := <-queue:
 			batch = append(batch, e)
-		default:
+		case <-enough.C:
+			return batch
+		case <-ctx.Done():
 			return batch
 		}
 	}
+	return batch
 }
 
 func (s *server) logs(w http.ResponseWriter, r *http.Request) {

@@ -15,10 +15,11 @@ import (
 
 // How soon a starting instance is probed again: quickly at first.
 const (
-	firstProbe    = 5 * time.Millisecond
-	longestProbe  = 250 * time.Millisecond
-	workerSettle  = time.Second      // a worker that ran so long is healthy
-	startPatience = 15 * time.Second // then a starting instance is called unhealthy
+	firstProbe      = 5 * time.Millisecond
+	longestProbe    = 250 * time.Millisecond
+	workerSettle    = time.Second      // a worker that ran so long is healthy
+	settledInterval = 10 * time.Second // between looks at a port that accepts, where no health is declared: that it still does says little
+	startPatience   = 15 * time.Second // then a starting instance is called unhealthy
 )
 
 // generation identifies what an instance runs: one of another generation is

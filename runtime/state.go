@@ -5,6 +5,7 @@ package runtime
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 )
@@ -92,11 +93,8 @@ type Snapshot struct {
 // Of returns the instances of one service: a part of Instances, not a copy.
 func (s Snapshot) Of(service string) []Instance {
 	begin, _ := slices.BinarySearchFunc(s.Instances, service, func(i Instance, name string) int { return cmp.Compare(i.Service, name) })
-	end := begin
-	for end < len(s.Instances) && s.Instances[end].Service == service {
-		end++
-	}
-	return s.Instances[begin:end:end]
+	own := countWhile(s.Instances[begin:], func(i Instance) bool { return i.Service == service })
+	return s.Instances[begin : begin+own : begin+own]
 }
 
 // Service returns what is known of the service called name.
@@ -106,6 +104,29 @@ func (s Snapshot) Service(name string) (Service, bool) {
 		return Service{}, false
 	}
 	return s.Services[i], true
+}
+
+// All are the services with their instances, which are a part of Instances.
+func (s Snapshot) All() iter.Seq2[Service, []Instance] {
+	return func(yield func(Service, []Instance) bool) {
+		rest := s.Instances
+		for _, svc := range s.Services {
+			rest = rest[countWhile(rest, func(i Instance) bool { return i.Service < svc.Name }):]
+			own := countWhile(rest, func(i Instance) bool { return i.Service == svc.Name })
+			if !yield(svc, rest[:own:own]) {
+				return
+			}
+		}
+	}
+}
+
+// countWhile is the length of the prefix of list for which ok holds.
+func countWhile[T any](list []T, ok func(T) bool) int {
+	n := slices.IndexFunc(list, func(v T) bool { return !ok(v) })
+	if n < 0 {
+		return len(list)
+	}
+	return n
 }
 
 // Clone is a copy that Apply on the original does not change.

@@ -64,7 +64,7 @@ func (w *waiting) wait(ctx context.Context, client *control.Client) error {
 	case err == nil:
 		return w.verdict
 	case errors.Is(context.Cause(ctx), errTimeout):
-		return withNext(fmt.Errorf("not %s after %v: %s", w.condition, w.limit, strings.Join(w.missing, ", ")), "mesh why "+firstName(w.missing))
+		return withNext(fmt.Errorf("not %s after %v: %s", w.condition, w.limit, w.states()), "mesh why "+firstName(w.missing))
 	}
 	return explain(err)
 }
@@ -75,8 +75,16 @@ func firstName(missing []string) string {
 	if len(missing) == 0 {
 		return "SERVICE"
 	}
-	name, _, _ := strings.Cut(missing[0], " ")
-	return name
+	return missing[0]
+}
+
+// states are what is missing with the states that were seen last.
+func (w *waiting) states() string {
+	states := make([]string, len(w.missing))
+	for i, name := range w.missing {
+		states[i] = name + " (" + stateOf(w.last.Of(name)) + ")"
+	}
+	return strings.Join(states, ", ")
 }
 
 func knownServices(ctx context.Context, client *control.Client, names []string) error {
@@ -107,19 +115,19 @@ type waiting struct {
 
 	building bool // whether the last snapshot saw a build
 	missing  []string
+	last     runtime.Snapshot
 	verdict  error
 }
 
 // see reports that the wait is over: all are there, or none that is missing can
 // get there by itself.
 func (w *waiting) see(now runtime.Snapshot) bool {
-	w.missing = nil
+	w.missing, w.last = w.missing[:0], now
 	var stuck, building []string
-	for _, s := range now.Services {
+	for s, instances := range now.All() {
 		if len(w.names) > 0 && !slices.Contains(w.names, s.Name) || len(w.names) == 0 && s.Stopped {
 			continue
 		}
-		instances := now.Of(s.Name)
 		w.progress.service(s, instances)
 		if s.Building {
 			building = append(building, s.Name)
@@ -127,7 +135,7 @@ func (w *waiting) see(now runtime.Snapshot) bool {
 		if !s.Changing && runtime.Reached(s, instances, w.condition) && !w.outlived(instances) {
 			continue
 		}
-		w.missing = append(w.missing, s.Name+" ("+stateOf(instances)+")")
+		w.missing = append(w.missing, s.Name)
 		if !s.Building && !s.Changing && (hopeless(s, instances) || w.outlived(instances)) {
 			stuck = append(stuck, s.Name)
 		}
