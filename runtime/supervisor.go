@@ -133,16 +133,16 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 			build = append(build, byName[op.Service])
 		}
 	}
-	s.requestBuild(build)
+	s.requestBuild(build, false)
 }
 
-func (s *Supervisor) requestBuild(services []*manifest.Service) {
+func (s *Supervisor) requestBuild(services []*manifest.Service, hold bool) {
 	for _, svc := range services {
 		if !svc.External() {
 			s.table.service(svc.Name, func(t *Service) { t.Building = true })
 		}
 	}
-	s.builds.request(services)
+	s.builds.request(services, hold)
 }
 
 // Progress says how far the build of a service is, for the views.
@@ -248,11 +248,20 @@ func (s *Supervisor) Restart(names ...string) error {
 }
 
 // Rebuild builds services and swaps in what changed.
-func (s *Supervisor) Rebuild(names ...string) error {
+func (s *Supervisor) Rebuild(names ...string) error { return s.rebuild(names, false) }
+
+// Prepare builds services and keeps what changed for Settled: whoever saves may
+// not be done.
+func (s *Supervisor) Prepare(names ...string) error { return s.rebuild(names, true) }
+
+// Settled swaps in what Prepare built, or still builds.
+func (s *Supervisor) Settled() { s.builds.release() }
+
+func (s *Supervisor) rebuild(names []string, hold bool) error {
 	var services []*manifest.Service
 	err := s.each(names, func(u *unit) { services = append(services, u.manifest()) })
 	if err == nil {
-		s.requestBuild(services)
+		s.requestBuild(services, hold)
 	}
 	return err
 }
