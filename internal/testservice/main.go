@@ -66,20 +66,26 @@ func parse() *options {
 	return o
 }
 
+// spawn starts copies of this program that do nothing.
 func (o *options) spawn() {
 	if o.fork {
-		o.start("sleep 1000")
+		o.start("exec $0 -silent -ignore-term >&2")
 	}
 	if o.setsid {
-		o.start("setsid sleep 1000 & exit 0")
+		o.start("setsid $0 -silent -ignore-term & exit 0")
 	}
 	if o.hide {
-		o.start("echo hidden $$; env -i setsid sleep 1001 & exit 0")
+		o.start("env -i setsid $0 -silent -ignore-term & exit 0")
 	}
 }
 
 func (o *options) start(line string) {
-	cmd := exec.Command("sh", "-c", line)
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	cmd := exec.Command("sh", "-c", line, self)
 	if o.leak {
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	}
