@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"net"
@@ -15,6 +16,9 @@ import (
 	"syscall"
 	"time"
 )
+
+// padding makes a line as long as lines of logs are.
+var padding = strings.Repeat("x", 80)
 
 type options struct {
 	exitAfter    time.Duration
@@ -98,9 +102,11 @@ func (o *options) start(line string) {
 
 func (o *options) print() {
 	fmt.Printf("testservice %s as pid %d\n", o.version, os.Getpid())
+	flood := bufio.NewWriterSize(os.Stdout, 64<<10)
 	for i := range o.flood {
-		fmt.Printf("line %d %s\n", i, strings.Repeat("x", 60))
+		fmt.Fprintf(flood, "line %d %s\n", i, padding)
 	}
+	flood.Flush()
 	if o.garbage {
 		os.Stdout.WriteString("\x1b]52;c;aGVsbG8=\x07\x1b[2J\xff\xfe no text \r over\n" + strings.Repeat("z", 200_000) + "\n")
 	}
