@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -72,10 +71,16 @@ func (b *bench) killed(dir string, both bool) {
 		guard, daemon = b.daemons(dir)
 	}
 	if both {
-		check(syscall.Kill(guard, syscall.SIGKILL))
+		sigkill(guard)
 	}
-	check(syscall.Kill(daemon, syscall.SIGKILL))
+	sigkill(daemon)
 	_ = cmd.Wait() // it reports what we did
+}
+
+func sigkill(pid int) {
+	p, err := os.FindProcess(pid)
+	check(err)
+	check(p.Kill())
 }
 
 // goneWithin waits until nothing runs the program, at most for limit, and returns

@@ -33,8 +33,8 @@ func (a *adapter) Status(context.Context) Status {
 	m, urls, now := a.Manifest(), a.URLs(), a.Supervisor().Snapshot()
 	return Status{
 		Workspace: m.Dir, Name: m.Name, PID: a.PID(), State: a.overall(now), Version: a.version, StartedAt: a.started,
-		Isolation: a.Means(),
-		Gateway:   Endpoint{urls["gateway"]}, Registry: Endpoint{urls["registry"]}, Identity: Endpoint{urls["identity"]},
+		Isolation: a.Means(), Problems: a.Problems(),
+		Gateway: Endpoint{urls["gateway"]}, Registry: Endpoint{urls["registry"]}, Identity: Endpoint{urls["identity"]},
 		Broker: Endpoint{urls["broker"]}, OTLPGRPC: Endpoint{urls["otlp_grpc"]}, OTLPHTTP: Endpoint{urls["otlp_http"]},
 		Metrics: Endpoint{urls["metrics"]}, Control: Endpoint{"unix://" + a.socket},
 		Services: now.Services,
@@ -80,7 +80,7 @@ func (a *adapter) FollowLogs(ctx context.Context, q logs.Query, follow bool, emi
 func (a *adapter) known(services []string) error {
 	m := a.Manifest()
 	for _, name := range services {
-		if _, ok := m.Service(name); !ok {
+		if _, ok := m.Service(name); !ok && name != workspace.OwnLog {
 			return &manifest.UnknownService{Name: name, Known: m.Names()}
 		}
 	}

@@ -44,6 +44,7 @@ type Status struct {
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"started_at"`
 	Isolation string    `json:"isolation"` // what ends processes if mesh dies
+	Problems  []string  `json:"problems"`  // of the workspace as a whole, in words
 
 	Gateway  Endpoint `json:"gateway"`
 	Registry Endpoint `json:"registry"`

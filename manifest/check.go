@@ -159,6 +159,9 @@ func (c *checker) edges() {
 		if other := c.ws.byName[callee]; other != nil && !other.Listens() {
 			c.fail([]any{"calls", i}, "%s cannot be called: it is a %s, without a port", callee, other.Kind)
 		}
+		if name := shadowed(callee); name != "" {
+			c.fail([]any{"calls", i}, "%s cannot be called by this name: its address would be %s, which mesh itself sets; give the service another name", callee, name)
+		}
 	}
 	for name, condition := range c.s.DependsOn {
 		path := c.dependencyPath(name)
@@ -178,6 +181,17 @@ func (c *checker) edges() {
 		}
 		c.known([]any{"references", i}, m[1])
 	}
+}
+
+// shadowed is the variable of mesh's own that the address of a callee would have
+// as its name; "": none.
+func shadowed(callee string) string {
+	for _, suffix := range []string{"_URL", "_ADDR"} {
+		if name := EnvName(callee) + suffix; name == "NATS_URL" || name == "DATABASE_URL" || name == "CONSUL_HTTP_ADDR" {
+			return name
+		}
+	}
+	return ""
 }
 
 // dependencyPath finds name in depends_on, written as a list or as a map.

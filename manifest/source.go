@@ -60,6 +60,10 @@ type source struct {
 }
 
 func readSource(path, name string) (*source, error) {
+	// Opening anything else, such as a pipe, may never return.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, Problems{{File: name, Message: "is not a regular file"}}
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, Problems{{File: name, Message: readFailure(err)}}

@@ -40,7 +40,8 @@ type instance struct {
 	gen      generation
 	view     Instance // the instance's own goroutine alone reads and writes it
 
-	entered bool // it takes traffic; of the goroutine too
+	entered bool   // it takes traffic; of the goroutine too
+	blame   string // why mesh ended the program; "" when it ended by itself
 
 	stopping chan struct{} // closed by stop
 	stopOnce sync.Once
@@ -117,7 +118,7 @@ func (in *instance) gaveUp(again *restarts, exit process.Exit, err error) {
 		in.to(Failed, "could not be started: %v; tried %d times within %v", err, len(again.starts), window)
 		return
 	}
-	in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), window, exit)
+	in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), window, in.cause(exit))
 }
 
 // backoff says what the instance waits for after an exit, or after a start that
@@ -125,11 +126,22 @@ func (in *instance) gaveUp(again *restarts, exit process.Exit, err error) {
 func (in *instance) backoff(delay time.Duration, exit process.Exit, err error) {
 	delay = delay.Round(10 * time.Millisecond)
 	if err != nil {
-		in.to(Backoff, "could not be started: %v; tried again in %v", err, delay)
+		in.to(Backoff, "could not be started: %v"+againIn+"%v", err, delay)
 		return
 	}
 	in.view.Restarts++
-	in.to(Backoff, "%s; starts again in %v", exit, delay)
+	in.to(Backoff, "%s"+againIn+"%v", in.cause(exit), delay)
+}
+
+// againIn stands before the time until the next start.
+const againIn = "; starts again in "
+
+// cause is why the program has ended, in words.
+func (in *instance) cause(exit process.Exit) string {
+	if in.blame != "" {
+		return in.blame
+	}
+	return exit.String()
 }
 
 func (in *instance) stopped() bool {
@@ -167,6 +179,7 @@ func (in *instance) finished(exit process.Exit) {
 
 // once starts the instance and stays with it until it has ended.
 func (in *instance) once(ctx context.Context) (process.Exit, error) {
+	in.blame = ""
 	running, probes, err := in.start(ctx)
 	if err != nil {
 		return process.Exit{}, err

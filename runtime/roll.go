@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -151,8 +152,9 @@ func (r *roll) awaitReady(work context.Context, in *instance) string {
 	r.wg.Go(func() {
 		_ = r.sup.table.await(watching, []string{r.name}, func(s Snapshot) bool {
 			for _, i := range s.Instances {
-				if i.Instance == in.id && (i.Restarts > 0 || i.State == Failed) {
-					trouble <- i.Reason
+				if i.Instance == in.id && (i.Restarts > 0 || i.State == Backoff || i.State == Failed) {
+					reason, _, _ := strings.Cut(i.Reason, againIn) // it will not start again
+					trouble <- reason
 					return true
 				}
 			}

@@ -318,9 +318,25 @@ func TestLivenessRestarts(t *testing.T) {
 	}))
 	pid := r.state("app", Healthy).PID
 	os.WriteFile(flag, nil, 0o600)
-	r.until("a restart", func(s Snapshot) bool { is := s.Of("app"); return len(is) == 1 && is[0].Restarts > 0 })
+	r.until("a restart that says why", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && is[0].Restarts > 0 && strings.Contains(is[0].Reason, "failed its liveness probe")
+	})
 	os.Remove(flag)
 	if i := r.state("app", Healthy); i.PID == pid {
+		t.Errorf("%+v", i)
+	}
+}
+
+// TestLivenessWaitsForTheFirstReadiness starts a program that takes many times as
+// long to be ready as liveness has patience.
+func TestLivenessWaitsForTheFirstReadiness(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program("-ready-after", "300ms"))
+	r.apply(svc("app", func(s *manifest.Service) {
+		s.Liveness = &manifest.Probe{HTTP: "/readyz", Interval: manifest.Duration(5 * time.Millisecond), Threshold: 1}
+	}))
+	if i := r.state("app", Healthy); i.Restarts > 0 {
 		t.Errorf("%+v", i)
 	}
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -28,7 +29,8 @@ func (w *watcher) watch(ctx context.Context) {
 	defer w.asking.Wait()
 	defer cancel()
 	w.begun, w.wait = time.Now(), firstProbe
-	ready, alive := w.ask(ctx, w.probe, w.settle()), w.ask(ctx, w.liveness, w.interval(w.service.Liveness))
+	ready := w.ask(ctx, w.probe, w.settle())
+	var alive <-chan error // liveness is asked from the first readiness on: a start may take its time
 	for {
 		select {
 		case <-w.running.Done():
@@ -41,6 +43,9 @@ func (w *watcher) watch(ctx context.Context) {
 			return
 		case err := <-ready:
 			ready = w.ask(ctx, w.probe, w.seen(err))
+			if alive == nil && w.view.State == Healthy && w.liveness != nil {
+				alive = w.ask(ctx, w.liveness, w.interval(w.service.Liveness))
+			}
 		case err := <-alive:
 			if w.killed(ctx, err) {
 				return
@@ -125,7 +130,8 @@ func (w *watcher) killed(ctx context.Context, err error) bool {
 	if w.dead < threshold(w.service.Liveness) {
 		return false
 	}
-	w.to(Unhealthy, "liveness: %v", err)
+	w.blame = fmt.Sprintf("failed its liveness probe %d times: %v", w.dead, err)
+	w.to(Unhealthy, "%s", w.blame)
 	w.leave()
 	stop := w.service.Stop
 	w.running.Stop(ctx, stopSignal(stop), stop.Grace.Or(manifest.DefaultGrace))

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -68,14 +69,42 @@ func (w *Workspace) events() []string {
 
 // OutsideEnv is what a command is told that tests the workspace from outside.
 func (w *Workspace) OutsideEnv() map[string]string {
-	env := map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().Name,
-		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.broker.URL(Outside)}
+	env := map[string]string{}
 	for _, s := range w.running() {
 		if addr := w.links.address(Outside, s.Name); addr != "" {
 			env[manifest.EnvName(s.Name)+"_URL"] = linkURL(w.Manifest(), s.Name, addr)
 		}
 	}
+	// After the services: one may be called gateway.
+	maps.Copy(env, map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().Name,
+		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.broker.URL(Outside)})
 	return env
+}
+
+// Problems are what keeps the workspace as a whole from being as it should be,
+// in words.
+func (w *Workspace) Problems() []string {
+	problems := []string{} // an empty list in JSON, too
+	if refused := w.refused.Load(); refused != nil {
+		line, _, _ := strings.Cut(*refused, "\n")
+		problems = append(problems, "the manifests are not applied as they are now: "+line)
+	}
+	if err := w.logs.Err(); err != nil {
+		problems = append(problems, "logs are not kept on disk: "+err.Error())
+	}
+	return append(problems, w.storms.said()...)
+}
+
+// note remembers why the manifests on disk are not applied, and returns err; nil
+// when they are.
+func (w *Workspace) note(err error) error {
+	if err == nil {
+		w.refused.Store(nil)
+		return nil
+	}
+	text := err.Error()
+	w.refused.Store(&text)
+	return err
 }
 
 // verifier lets the gateway check tokens without knowing the identity provider.

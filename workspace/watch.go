@@ -3,14 +3,17 @@ package workspace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/ebef7166/mesh/internal/watch"
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/logs"
 )
 
 // watch rebuilds what a save affects until ctx ends, in the workspace's folder
@@ -99,9 +102,32 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 }
 
 func (s *saves) prepare(paths []string) {
-	if names := affected(s.Manifest().Services, s.running(), readModules(s.Manifest().Dir), paths); len(names) > 0 {
+	changed := affected(s.Manifest().Services, s.running(), readModules(s.Manifest().Dir), paths)
+	var names []string
+	for _, svc := range s.running() {
+		if file := changed[svc.Name]; file != "" && s.reload(svc, file) {
+			names = append(names, svc.Name)
+		}
+	}
+	if len(names) > 0 {
 		_ = s.supervisor.Prepare(names...) // one that was removed meanwhile needs no build
 	}
+}
+
+// reload says in the service's log why it is built anew; false when it is not.
+func (s *saves) reload(svc *manifest.Service, file string) bool {
+	if rel, err := filepath.Rel(s.Manifest().Dir, file); err == nil {
+		file = rel
+	}
+	ok, say := s.storms.allow(svc, file, time.Now())
+	if say != "" {
+		s.log.Warn(say)
+	}
+	if ok {
+		log := s.logs.Writer(svc.Name, svc.Name, logs.Build)
+		fmt.Fprintln(log, file+" was saved")
+	}
+	return ok
 }
 
 // ignored is what mesh and builds write themselves. Where a service says what is
@@ -144,23 +170,23 @@ func (w *Workspace) running() []*manifest.Service {
 }
 
 // affected are the services, of those that run, that a change of these files may
-// change: the one in whose folder a file lies, and the Go services that are built
+// change, each with one of the files: the one in whose folder a file lies, and the Go services that are built
 // from the module in which it lies. The compiler then finds those that are really
 // new.
-func affected(all, running []*manifest.Service, modules []module, paths []string) []string {
-	var names []string
+func affected(all, running []*manifest.Service, modules []module, paths []string) map[string]string {
+	changed := map[string]string{}
 	for _, path := range paths {
 		if isManifest(path) {
 			continue // applied by Reload
 		}
 		owner := ownerOf(all, path)
 		for _, s := range running {
-			if !slices.Contains(names, s.Name) && (s == owner && watches(s, path) || s != owner && buildsFrom(s, owner, modules, path)) {
-				names = append(names, s.Name)
+			if s == owner && watches(s, path) || s != owner && buildsFrom(s, owner, modules, path) {
+				changed[s.Name] = path
 			}
 		}
 	}
-	return names
+	return changed
 }
 
 // buildsFrom reports whether a Go service is built from the module in which path

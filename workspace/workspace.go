@@ -65,6 +65,8 @@ type Workspace struct {
 	usage     usage
 	ports     reservations
 	stopping  atomic.Bool
+	refused   atomic.Pointer[string] // why the manifests on disk are not applied
+	storms    storms
 }
 
 // Open starts the built-ins of a workspace: they listen when it returns. Run
@@ -100,9 +102,12 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 	return w, nil
 }
 
+// OwnLog is the name under which mesh's own warnings are in the logs.
+const OwnLog = "mesh"
+
 // alsoTo makes what mesh itself warns of part of the logs that people look at.
 func alsoTo(store *logs.Store, log *slog.Logger) *slog.Logger {
-	visible := slog.NewTextHandler(store.Writer("mesh", "mesh", logs.Stderr), &slog.HandlerOptions{Level: slog.LevelWarn,
+	visible := slog.NewTextHandler(store.Writer(OwnLog, OwnLog, logs.Stderr), &slog.HandlerOptions{Level: slog.LevelWarn,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{} // the log has its own
@@ -273,6 +278,11 @@ func (w *Workspace) Manifest() *manifest.Workspace {
 // Apply brings the running workspace to a new manifest and selection, and does
 // nothing else. The plan that it carried out is returned.
 func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
+	plan, err := w.applyAll(ctx, m, sel)
+	return plan, w.note(err)
+}
+
+func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
 	sel = w.Widen(m, sel)
 	selected, err := m.Select(sel)
 	if err != nil {
@@ -293,6 +303,7 @@ func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manife
 	if err := w.configure(ctx); err != nil {
 		return nil, err
 	}
+	w.storms.forget()
 	plan := runtime.NewPlan(selected, w.supervisor.Observed())
 	w.supervisor.Apply(plan, selected)
 	return plan, nil
@@ -347,7 +358,7 @@ func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifes
 func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 	m, err := manifest.Load(w.Manifest().Dir)
 	if err != nil {
-		return nil, err
+		return nil, w.note(err)
 	}
 	w.mu.Lock()
 	sel := w.options.Selection

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -265,7 +266,8 @@ func TestAffected(t *testing.T) {
 		"/w/services/a/mesh.service.yaml": "",
 		"/w/go.work":                      "a b",
 	} {
-		if got := strings.Join(affected(all, services, modules, []string{filepath.FromSlash(path)}), " "); got != want {
+		names := slices.Sorted(maps.Keys(affected(all, services, modules, []string{filepath.FromSlash(path)})))
+		if got := strings.Join(names, " "); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}
@@ -334,5 +336,35 @@ func TestOnlyOneHasTheState(t *testing.T) {
 	}
 	if err := openState(t, dir).Lock(); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second one: %v", err)
+	}
+}
+
+func TestAServiceThatWritesItsOwnFilesIsCalmed(t *testing.T) {
+	s, at := &storms{}, time.Now()
+	py := &manifest.Service{Name: "py"}
+	for i := range stormReloads {
+		if ok, _ := s.allow(py, "out.data", at.Add(time.Duration(i)*time.Second)); !ok {
+			t.Fatalf("calmed after %d", i)
+		}
+	}
+	last := at.Add(stormWindow / 2)
+	if ok, say := s.allow(py, "out.data", last); ok || !strings.Contains(say, "for out.data") || !strings.Contains(say, "watch:") {
+		t.Errorf("%v %q", ok, say)
+	}
+	if ok, say := s.allow(py, "out.data", last); ok || say != "" || len(s.said()) != 1 {
+		t.Errorf("said twice: %v %q", ok, say)
+	}
+	for _, other := range []*manifest.Service{{Name: "golang", Go: "."}, {Name: "knows", Watch: manifest.Strings{"*.data"}}} {
+		for range 3 * stormReloads {
+			if ok, _ := s.allow(other, "x", at); !ok {
+				t.Errorf("%s is calmed", other.Name)
+			}
+		}
+	}
+	s.forget()
+	for i := range 3 * stormReloads { // slow enough for a person
+		if ok, _ := s.allow(py, "app.py", at.Add(time.Duration(i)*3*time.Second)); !ok {
+			t.Errorf("calmed although it was slow: %d", i)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -100,6 +101,11 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 		return control.Serve(serving, d.listener, control.Of(d.workspace, d.socket, buildVersion(), stop, kill))
 	})
 	group.Go(func() error {
+		untilGone(serving, d.socket)
+		stop()
+		return nil
+	})
+	group.Go(func() error {
 		defer done() // the API answers until everything has stopped
 		return d.workspace.Run(ctx, hard)
 	})
@@ -149,6 +155,24 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	return &daemon{workspace: w, listener: ln, socket: filepath.Clean(state.Socket())}, nil
+}
+
+// untilGone returns when the socket is not there any more, since nobody can reach
+// the daemon then, or when ctx ends.
+func untilGone(ctx context.Context, socket string) {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+			if _, err := os.Lstat(socket); errors.Is(err, os.ErrNotExist) {
+				slog.Error("the state folder is gone: everything is stopped", "socket", socket)
+				return
+			}
+		}
+	}
 }
 
 // tell reports to the client how the start went.

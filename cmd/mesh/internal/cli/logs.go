@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/ebef7166/mesh/internal/escape"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime/logs"
+	"github.com/ebef7166/mesh/workspace"
 )
 
 // logOptions are the flags of logs.
@@ -115,7 +117,7 @@ func followLogs(ctx context.Context, d *deps, client *control.Client, o logOptio
 		return err
 	}
 	if len(o.services) > 0 {
-		if err := knownServices(ctx, client, o.services); err != nil {
+		if err := knownServices(ctx, client, slices.DeleteFunc(slices.Clone(o.services), func(name string) bool { return name == workspace.OwnLog })); err != nil {
 			return err
 		}
 	}
@@ -134,7 +136,7 @@ func storedLogs(d *deps, p place, o logOptions) error {
 		return err
 	}
 	for _, name := range o.services {
-		if _, ok := m.Service(name); !ok {
+		if _, ok := m.Service(name); !ok && name != workspace.OwnLog {
 			return explain(&manifest.UnknownService{Name: name, Known: m.Names()})
 		}
 	}

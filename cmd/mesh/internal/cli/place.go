@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 
 	"github.com/ebef7166/mesh/control"
@@ -23,6 +24,9 @@ func (d *deps) place() (place, error) {
 	}
 	dir, err := manifest.Find(d.dir)
 	if err != nil {
+		dir, err = orphan(d.dir, err)
+	}
+	if err != nil {
 		return place{}, notFound(err, "mesh init DIR makes a workspace; mesh demo shows one")
 	}
 	p := place{dir: dir, state: filepath.Join(dir, workspace.StateDir)}
@@ -30,6 +34,24 @@ func (d *deps) place() (place, error) {
 		p.state = set.state
 	}
 	return p, nil
+}
+
+// orphan finds a mesh that still runs although its mesh.yaml is gone, so that it
+// can be stopped; missing is the error where there is none.
+func orphan(dir string, missing error) (string, error) {
+	at, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(workspace.Socket(filepath.Join(at, workspace.StateDir))); err == nil {
+			return at, nil
+		}
+		if filepath.Dir(at) == at {
+			return "", missing
+		}
+		at = filepath.Dir(at)
+	}
 }
 
 func (p place) client() *control.Client { return control.NewClient(workspace.Socket(p.state)) }

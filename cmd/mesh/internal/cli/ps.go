@@ -39,6 +39,7 @@ func runPs(ctx context.Context, d *deps, out output) error {
 		return explain(err)
 	}
 	tellBuilds(now)
+	defer d.tellProblems(ctx, client)
 	return out.print(d.streams.Out, now.Instances, func(w io.Writer) {
 		fmt.Fprintln(w, "INSTANCE\tSTATE\tADDRESS\tPID\tRESTARTS\tCPU\tMEMORY\tREASON")
 		for _, i := range now.Instances {
@@ -46,6 +47,17 @@ func runPs(ctx context.Context, d *deps, out output) error {
 				memory(i), clip(escape.Terminal(firstLine(i.Reason)), 80))
 		}
 	})
+}
+
+// tellProblems says what is wrong with the workspace as a whole.
+func (d *deps) tellProblems(ctx context.Context, client *control.Client) {
+	status, err := client.Status(ctx)
+	if err != nil {
+		return // the command itself has said so
+	}
+	for _, problem := range status.Problems {
+		fmt.Fprintln(d.streams.Err, "mesh: "+escape.Terminal(problem))
+	}
 }
 
 // tellBuilds gives instances that say nothing themselves the progress of their
@@ -115,5 +127,8 @@ func runStatus(ctx context.Context, d *deps, out output) error {
 			fmt.Fprintf(w, "%s\t%s\n", strings.ReplaceAll(e.Name, "_", " "), e.URL)
 		}
 		fmt.Fprintf(w, "isolation\t%s\n", s.Isolation)
+		for _, problem := range s.Problems {
+			fmt.Fprintf(w, "problem\t%s\n", escape.Terminal(problem))
+		}
 	})
 }

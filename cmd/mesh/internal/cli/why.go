@@ -32,6 +32,7 @@ func runWhy(ctx context.Context, d *deps, service string, out output) error {
 	if err != nil {
 		return explain(err)
 	}
+	defer d.tellProblems(ctx, client)
 	return out.print(d.streams.Out, e, func(w io.Writer) { printExplanation(w, e) })
 }
 
