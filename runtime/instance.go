@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -99,11 +100,16 @@ func (in *instance) run(ctx context.Context) {
 		if err != nil {
 			reason = err.Error()
 		}
-		if again.exhausted(time.Now()) {
+		if errors.Is(err, ErrUnavailable) {
+			again.uncounted()
+		} else if again.exhausted(time.Now()) {
 			in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), in.service.Restart.Window.Or(manifest.DefaultStartWindow), reason)
 			return
 		}
 		delay := again.delay(time.Since(begun))
+		if errors.Is(err, ErrUnavailable) {
+			delay = min(delay, time.Second) // it costs little to ask
+		}
 		in.view.Restarts++
 		in.to(Backoff, "%s; starts again in %v", reason, delay.Round(10*time.Millisecond))
 		if !in.pause(ctx, delay) {
@@ -152,11 +158,11 @@ func (in *instance) once(ctx context.Context) (process.Exit, error) {
 	if err != nil {
 		return process.Exit{}, err
 	}
-	w := &watcher{instance: in, running: running, probe: probe, liveness: in.liveness()}
+	w := &watcher{instance: in, running: running, probe: probe, liveness: in.liveness(running)}
 	w.watch(ctx)
 	in.leave()
 	exit := running.Exit()
-	in.view.PID, in.view.ExitCode = 0, &exit.Code
+	in.view.PID, in.view.ContainerID, in.view.ExitCode = 0, "", &exit.Code
 	return exit, nil
 }
 
@@ -176,6 +182,7 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 	}
 	running, err := in.sup.driver(in.service).Start(ctx, Launch{
 		Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env,
+		Address: address, Image: in.artifact.Image,
 		Stdout: in.sup.logs.Writer(in.service.Name, in.id, logs.Stdout),
 		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr),
 	})
@@ -187,8 +194,11 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 	if address != "" && in.service.Protocol != "tcp" {
 		in.view.URL = "http://" + address
 	}
+	if c, ok := running.(Contained); ok {
+		in.view.ContainerID = c.ContainerID()
+	}
 	in.to(Starting, "")
-	probe, err := in.readiness(address, env)
+	probe, err := in.readiness(running, env)
 	if err != nil {
 		running.Stop(ctx, syscall.SIGKILL, 0)
 		return nil, nil, err
@@ -196,7 +206,7 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 	return running, probe, nil
 }
 
-func (in *instance) readiness(address string, env []string) (probe, error) {
+func (in *instance) readiness(running Running, env []string) (probe, error) {
 	health, err := expandProbe(in.service.Health, env)
 	if err != nil {
 		return nil, fmt.Errorf("health: %w", err)
@@ -204,19 +214,34 @@ func (in *instance) readiness(address string, env []string) (probe, error) {
 	if in.service.Kind == manifest.KindTask {
 		return nil, nil
 	}
-	p := newProbe(health, address, in.service.Dir, env)
+	p := in.probeOf(health, running, env)
 	if p == nil {
 		return nil, nil
 	}
 	return p.bounded(probeTimeout(in.service.Health)), nil
 }
 
-func (in *instance) liveness() probe {
+// probeOf makes a probe; in a container commands run inside, and a connection is
+// made to the program itself: where its port is published the engine accepts.
+func (in *instance) probeOf(p *manifest.Probe, running Running, env []string) probe {
+	address := in.view.Address
+	if c, ok := running.(Contained); ok {
+		if p != nil && !p.Command.Empty() {
+			return containedProbe(c, p.Command.Argv())
+		}
+		if address != "" && (p == nil || p.TCP) {
+			address = c.InnerAddress()
+		}
+	}
+	return newProbe(p, address, in.service.Dir, env)
+}
+
+func (in *instance) liveness(running Running) probe {
 	live := in.service.Liveness
 	if live == nil {
 		return nil
 	}
-	return newProbe(live, in.view.Address, in.service.Dir, nil).bounded(probeTimeout(live))
+	return in.probeOf(live, running, nil).bounded(probeTimeout(live))
 }
 
 func probeTimeout(p *manifest.Probe) time.Duration {

@@ -113,3 +113,13 @@ func commandProbe(argv []string, dir string, env []string) probe {
 		return err
 	}
 }
+
+func containedProbe(c Contained, argv []string) probe {
+	return func(ctx context.Context) error {
+		said, code, err := c.Command(ctx, argv)
+		if err == nil && code != 0 {
+			err = fmt.Errorf("%s ended with exit status %d %s", argv[0], code, firstLine(said))
+		}
+		return err
+	}
+}

@@ -81,7 +81,7 @@ func (w *Workspace) events() []string {
 // OutsideEnv is what a command is told that tests the workspace from outside.
 func (w *Workspace) OutsideEnv() map[string]string {
 	env := map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().Name,
-		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.broker.URL(Outside)}
+		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.brokerURL(Outside)}
 	for _, s := range w.running() {
 		if addr := w.links.address(Outside, s.Name); addr != "" {
 			env[manifest.EnvName(s.Name)+"_URL"] = linkURL(w.Manifest(), s.Name, addr)

@@ -31,8 +31,9 @@ type State struct {
 
 // kept is what the state file holds.
 type kept struct {
-	Ports   map[string]int    `json:"ports"`   // by what listens there
-	Secrets map[string]string `json:"secrets"` // by whose they are
+	Ports   map[string]int    `json:"ports"`            // by what listens there
+	Secrets map[string]string `json:"secrets"`          // by whose they are
+	Subnet  string            `json:"subnet,omitempty"` // of the containers' bridge
 }
 
 // OpenState makes the folder where needed and reads what it holds. A folder that

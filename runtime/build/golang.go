@@ -19,8 +19,17 @@ import (
 	"github.com/ebef7166/mesh/runtime"
 )
 
-// golang builds the services of the go.work together and the others alone.
+// golang builds Go services, and packs those that run in containers.
 func (b *Builder) golang(ctx context.Context, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
+	report, wait := b.packed(ctx, services, report)
+	defer wait()
+	for target, part := range b.byTarget(ctx, services) {
+		b.compile(ctx, target, part, report)
+	}
+}
+
+// compile builds the services of the go.work together and the others alone.
+func (b *Builder) compile(ctx context.Context, t target, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
 	var together []*manifest.Service
 	members := b.members()
 	for _, s := range services {
@@ -28,11 +37,11 @@ func (b *Builder) golang(ctx context.Context, services []*manifest.Service, repo
 			together = append(together, s)
 			continue
 		}
-		r := &round{Builder: b, dir: s.Dir, work: "off", services: []*manifest.Service{s}, report: report}
+		r := &round{Builder: b, target: t, dir: s.Dir, work: "off", services: []*manifest.Service{s}, report: report}
 		r.build(ctx)
 	}
 	for _, batch := range distinct(together) {
-		r := &round{Builder: b, dir: b.Dir, services: batch, report: report}
+		r := &round{Builder: b, target: t, dir: b.Dir, services: batch, report: report}
 		r.build(ctx)
 	}
 }
@@ -92,6 +101,7 @@ func program(s *manifest.Service) string {
 // round is one `go build` for several services.
 type round struct {
 	*Builder
+	target   target
 	dir      string // where go build runs
 	work     string // GOWORK, when not the one of dir
 	services []*manifest.Service
@@ -159,7 +169,7 @@ func (r *round) blame(ctx context.Context, missing []*manifest.Service, said str
 	if len(innocent) == 0 {
 		return
 	}
-	again := &round{Builder: r.Builder, dir: r.dir, work: r.work, services: innocent, report: r.report}
+	again := &round{Builder: r.Builder, target: r.target, dir: r.dir, work: r.work, services: innocent, report: r.report}
 	if r.work == "" && strings.HasPrefix(strings.TrimSpace(said), "go: ") {
 		work, err := r.workWithout(said)
 		if err != nil {
@@ -265,7 +275,7 @@ func (r *round) run(ctx context.Context, out string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.WaitDelay = r.dir, time.Second
 	interruptible(cmd)
-	cmd.Env = os.Environ()
+	cmd.Env = append(os.Environ(), r.target.env()...)
 	if r.work != "" {
 		cmd.Env = append(cmd.Env, "GOWORK="+r.work)
 	}

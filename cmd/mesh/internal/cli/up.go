@@ -105,32 +105,17 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 	if o.waitTimeout == 0 {
 		o.waitTimeout = set.waitTimeout
 	}
-	if o.driver != "" && o.driver != "process" {
-		return usageError("--driver %s: this version of mesh runs services as processes only", o.driver)
+	if o.driver != "" && o.driver != "process" && o.driver != "container" {
+		return usageError("--driver %s: it takes process or container", o.driver)
 	}
-	selected, err := m.Select(o.selection())
-	if err != nil {
+	m.UseDriver(o.driver)
+	if _, err := m.Select(o.selection()); err != nil {
 		return explain(err)
-	}
-	for _, s := range selected {
-		if s.Container() {
-			return usageError("%s wants a container (%s): this version of mesh runs services as processes only; leave it out with --except %s", s.Name, containerKey(s), s.Name)
-		}
 	}
 	if len(m.Services) == 0 {
 		return &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
 	}
 	return nil
-}
-
-func containerKey(s *manifest.Service) string {
-	switch {
-	case s.Image != "":
-		return "image: " + s.Image
-	case s.Dockerfile != "":
-		return "dockerfile: " + s.Dockerfile
-	}
-	return "driver: container"
 }
 
 func warnAbout(d *deps, m *manifest.Workspace) {
@@ -143,7 +128,7 @@ func dryRun(ctx context.Context, d *deps, m *manifest.Workspace, o *upOptions, c
 	var plan runtime.Plan
 	var err error
 	if running {
-		plan, err = client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), DryRun: true})
+		plan, err = client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), Driver: o.driver, DryRun: true})
 	} else {
 		selected, e := m.Select(o.selection())
 		plan, err = runtime.NewPlan(selected, nil), e
@@ -156,7 +141,7 @@ func dryRun(ctx context.Context, d *deps, m *manifest.Workspace, o *upOptions, c
 }
 
 func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Client) error {
-	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: o.selection()})
+	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), Driver: o.driver})
 	if err != nil {
 		return explain(err)
 	}
@@ -169,7 +154,7 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 // start launches the daemon and stays with it, or lets it go once all is
 // healthy.
 func start(ctx context.Context, d *deps, o *upOptions, p place) error {
-	daemon, err := launch(daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Watch: true})
+	daemon, err := launch(daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Driver: o.driver, Watch: true})
 	if err != nil {
 		return err
 	}
