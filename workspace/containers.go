@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -68,7 +69,7 @@ func (w *Workspace) connect(ctx context.Context) (*containers, error) {
 	if err := SweepContainers(ctx, w.manifest.Dir); err != nil {
 		return nil, err
 	}
-	if err := w.state.markContainers(); err != nil {
+	if err := w.state.markContainers(w.options.Run); err != nil {
 		return nil, err
 	}
 	owner := container.Owner{Workspace: w.manifest.Dir, Name: w.manifest.Name, State: w.state.Dir, Run: w.options.Run, Temporary: w.options.Outside}
@@ -162,7 +163,7 @@ func (w *Workspace) engineBack() {
 	_ = w.supervisor.Rebuild(names...) // one that was removed meanwhile needs none
 }
 
-// peers accepts from one subnet only.
+// peers accepts from one subnet only, and from this machine.
 type peers struct {
 	net.Listener
 	of netip.Prefix
@@ -175,11 +176,22 @@ func (p *peers) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if from, ok := conn.RemoteAddr().(*net.TCPAddr); ok && p.of.Contains(from.AddrPort().Addr().Unmap()) {
+		if from, ok := conn.RemoteAddr().(*net.TCPAddr); ok && (p.of.Contains(from.AddrPort().Addr().Unmap()) || ours(from.IP)) {
 			return conn, nil
 		}
 		conn.Close()
 	}
+}
+
+// ours reports whether an address is one of this machine's. The engine's rules
+// give a connection from here to the bridge any of them as its source; the
+// system drops packets from elsewhere that claim to have one.
+func ours(ip net.IP) bool {
+	addresses, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	})
 }
 
 // address is where all services reach what listens at an address of loopback.
@@ -260,7 +272,10 @@ func (w *Workspace) closeContainers(c *containers) error {
 
 func marker(state string) string { return (&State{Dir: state}).Path("run", "containers") }
 
-func (s *State) markContainers() error   { return os.WriteFile(marker(s.Dir), nil, 0o600) }
+func (s *State) markContainers(run string) error {
+	return os.WriteFile(marker(s.Dir), []byte(run), 0o600)
+}
+
 func (s *State) unmarkContainers() error { return os.Remove(marker(s.Dir)) }
 
 func (w *Workspace) sweepMarked(ctx context.Context) error {
@@ -277,10 +292,14 @@ func (w *Workspace) sweepMarked(ctx context.Context) error {
 // SweepRun removes what a daemon that has died left at the engine; its guard
 // calls it.
 func SweepRun(ctx context.Context, state, run string) error {
-	if _, err := os.Stat(marker(state)); err != nil {
-		return nil // it had none, or has removed them itself
+	marked, err := os.ReadFile(marker(state))
+	if err != nil || string(marked) != run {
+		return nil // it had none or has removed them itself, or a newer one has
 	}
-	return container.SweepRun(ctx, run)
+	if err := container.SweepRun(ctx, run); err != nil {
+		return err
+	}
+	return os.Remove(marker(state))
 }
 
 // SweepContainers removes what earlier runs of a workspace left at the engine,
@@ -296,8 +315,12 @@ func SweepAfterDeath(ctx context.Context, dir, state string) error {
 	left := err == nil
 	quick, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := SweepContainers(quick, dir); err != nil && left {
+	err = SweepContainers(quick, dir)
+	switch {
+	case err != nil && left:
 		return err
+	case left && !Alive(state):
+		return os.Remove(marker(state))
 	}
 	return nil
 }

@@ -16,6 +16,9 @@ import (
 // maxSaid is how much of a command's output is kept for a message.
 const maxSaid = 4 << 10
 
+// ErrNoProgram says that a container does not have the program.
+var ErrNoProgram = errors.New("no such program")
+
 // Streams of a command.
 type Streams struct {
 	In       io.Reader // nil: none

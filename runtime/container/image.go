@@ -82,7 +82,7 @@ func (e *Engine) newImage(s *manifest.Service, layers ...layer) *image {
 	config := map[string]any{
 		"architecture": e.arch, "os": "linux", "created": time.Unix(0, 0).UTC(),
 		"config": ocispec.ImageConfig{User: fmt.Sprintf("%d:%d", Nobody, Nobody), Entrypoint: []string{"/" + s.Name}, WorkingDir: "/",
-			Env:    []string{"PATH=/", "HOME=/home/nonroot"},
+			Env:    []string{"PATH=/usr/local/bin:/usr/bin:/bin:/", "HOME=/home/nonroot"},
 			Labels: map[string]string{labelWorkspace: e.owner.Workspace, labelService: s.Name}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": ids(layers)},
 	}
