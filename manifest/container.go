@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Container reports whether the service runs in a container.
@@ -98,4 +100,41 @@ func ParseVolume(text string) (Volume, error) {
 		return v, fmt.Errorf("%q is no name for a volume: lower-case letters, digits and dashes, at most 40, starting with a letter; a path starts with ./ or /", v.Source)
 	}
 	return v, nil
+}
+
+// leastMemory is what engines ask for at least.
+const leastMemory = 6 << 20
+
+// warnContained names the keys of a process that are for containers.
+func (l *loader) warnContained(s *Service) {
+	if s.Container() {
+		return
+	}
+	for _, key := range []string{"ports", "resources", "volumes", "user", "read_only"} {
+		l.warnKey(s.source, s.path(key), "%s is for containers: it has no effect while the service runs as a process")
+	}
+}
+
+// container checks what is said of a container.
+func (c *checker) container() {
+	s := c.s
+	switch {
+	case s.Driver == "container" && s.Go == "" && s.Image == "" && s.Dockerfile == "":
+		c.fail([]any{"driver"}, "driver: container needs something to make an image of: give go, dockerfile or image")
+	case s.Driver == "process" && s.Container():
+		c.fail([]any{"driver"}, "driver: process needs go or run: an image runs as a container")
+	case s.Image != "" && s.Dockerfile != "":
+		c.fail([]any{"image"}, "image and dockerfile exclude each other")
+	}
+	for i, text := range s.Volumes {
+		if _, err := ParseVolume(text); err != nil {
+			c.fail([]any{"volumes", i}, "%v", err)
+		}
+	}
+	if s.Resources == nil || s.Resources.Memory == "" {
+		return
+	}
+	if memory, err := humanize.ParseBytes(s.Resources.Memory); err != nil || memory < leastMemory {
+		c.fail([]any{"resources", "memory"}, "%q is no amount of memory that a program could run with: write it as 256MiB, at least 6MiB", s.Resources.Memory)
+	}
 }

@@ -139,6 +139,56 @@ func (c *containers) relay(address string) (string, error) {
 	return ln.Addr().String(), nil
 }
 
+// relayDatabases makes PostgreSQL servers that listen on loopback reachable.
+func (c *containers) relayDatabases(m *manifest.Workspace) error {
+	if c == nil {
+		return nil
+	}
+	servers := []string{}
+	if m.Databases.Postgres != nil {
+		servers = append(servers, m.Databases.Postgres.URL)
+	}
+	for _, s := range m.Services {
+		if s.Database != nil && s.Database.URL != "" {
+			servers = append(servers, s.Database.URL)
+		}
+	}
+	for _, server := range servers {
+		if address, ok := loopbackServer(server); ok {
+			// A server that listens on every address has the bridge's too.
+			if _, err := c.relay(address); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+				return fmt.Errorf("PostgreSQL for containers: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// loopbackServer is the address of a PostgreSQL server on loopback.
+func loopbackServer(server string) (address string, ok bool) {
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" {
+		return "", false
+	}
+	port := u.Port()
+	if port == "" {
+		port = "5432"
+	}
+	ip := net.ParseIP(u.Hostname())
+	return net.JoinHostPort(u.Hostname(), port), u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// databaseURL is a server's address as everybody reaches it.
+func (w *Workspace) databaseURL(server string) string {
+	address, ok := loopbackServer(server)
+	u, err := url.Parse(server)
+	if w.containers == nil || !ok || err != nil {
+		return server
+	}
+	u.Host = w.address(address)
+	return u.String()
+}
+
 // serve relays, and tells when an engine that was away is back.
 func (c *containers) serve(ctx context.Context, parts *errgroup.Group, lost func(error), back func()) {
 	for _, r := range c.relays {

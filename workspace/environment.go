@@ -202,7 +202,7 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 		return err
 	}
 	if s.Database.Engine == "postgres" {
-		v.secret("DATABASE_URL", database)
+		v.secret("DATABASE_URL", w.databaseURL(database))
 		return nil
 	}
 	v.Values["DATABASE_URL"] = database

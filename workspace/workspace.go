@@ -212,7 +212,7 @@ func (w *Workspace) builtins() (err error) {
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf, w.expected)
 	w.links = newLinks(w.gateway, w.state, w.containers, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
-	return nil
+	return w.containers.relayDatabases(w.manifest)
 }
 
 func (w *Workspace) supervise() {

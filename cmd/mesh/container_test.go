@@ -394,7 +394,7 @@ dockerfile: Dockerfile
 health: {http: /readyz}
 routes: [{prefix: /built/, auth: none, strip_prefix: true}]
 `)
-	h.write("services/built/Dockerfile", "FROM scratch\nCOPY services/built/peer /peer\nENTRYPOINT [\"/peer\"]\n")
+	h.write("services/built/Dockerfile", "FROM scratch\nCOPY --chmod=555 services/built/peer /peer\nENTRYPOINT [\"/peer\"]\n")
 	h.program(filepath.Join(h.dir, "services", "built"))
 	h.up()
 	h.want(h.get("api", "/get?url="+h.env("api")["STORE_URL"]+"/"), "1 store-1 1234")
@@ -460,4 +460,11 @@ routes: [{prefix: /built/, auth: none, strip_prefix: true}]
 		h.do("restart", "store")
 		h.do("wait", "store", "--timeout", "30s")
 	})
+}
+
+// images are those of this workspace, sorted.
+func (h *harbour) images() string {
+	ids := strings.Fields(h.docker("images", "-q", "--filter", h.label()))
+	slices.Sort(ids)
+	return strings.Join(ids, " ")
 }

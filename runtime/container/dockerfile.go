@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/client"
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -51,11 +52,15 @@ func (e *Engine) buildImage(ctx context.Context, s *manifest.Service, dir, file,
 	if err != nil {
 		return err
 	}
+	version, err := e.builder(ctx, filepath.Join(dir, file))
+	if err != nil {
+		return err
+	}
 	r, w := io.Pipe()
 	sent := make(chan struct{})
 	go func() { defer close(sent); w.CloseWithError(pack(w, dir, ignored)) }()
 	defer func() { r.Close(); <-sent }()
-	result, err := e.api.ImageBuild(ctx, r, client.ImageBuildOptions{Dockerfile: file, Tags: []string{name}, Remove: true, ForceRemove: true,
+	result, err := e.api.ImageBuild(ctx, r, client.ImageBuildOptions{Dockerfile: file, Tags: []string{name}, Remove: true, ForceRemove: true, Version: version,
 		Labels: map[string]string{labelWorkspace: e.owner.Workspace, labelService: s.Name}})
 	if err != nil {
 		return e.explain(err)
@@ -66,6 +71,28 @@ func (e *Engine) buildImage(ctx context.Context, s *manifest.Service, dir, file,
 		return e.explain(err)
 	}
 	return err
+}
+
+// builder is the one that the engine prefers, or BuildKit where the Dockerfile
+// uses what only that understands.
+func (e *Engine) builder(ctx context.Context, file string) (build.BuilderVersion, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	for _, sign := range []string{"--mount=", "<<", "--link", "--chmod="} {
+		if bytes.Contains(text, []byte(sign)) {
+			return build.BuilderBuildKit, nil
+		}
+	}
+	found, err := e.api.Ping(ctx, client.PingOptions{})
+	if err != nil {
+		return "", e.explain(err)
+	}
+	if found.BuilderVersion == "" {
+		return build.BuilderV1, nil
+	}
+	return found.BuilderVersion, nil
 }
 
 // readIgnored reads what the context leaves out: Dockerfile.dockerignore beside

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -97,7 +96,7 @@ func (e *Engine) newImage(s *manifest.Service, layers ...layer) *image {
 }
 
 func (e *Engine) repository(service string) string {
-	return "mesh/" + strings.ToLower(e.owner.Name) + "-" + service
+	return "mesh/" + strings.Trim(e.owner.slug()+"-"+service, "-")
 }
 
 func ids(layers []layer) []string {
@@ -270,26 +269,4 @@ func (e *Engine) Port(s *manifest.Service) int {
 		return port
 	}
 	return DefaultPort
-}
-
-// readStream reads the engine's messages about a load or a build until the end,
-// or the error that one of them tells.
-func readStream(r io.Reader, see func(text string)) error {
-	for dec := json.NewDecoder(r); ; {
-		var m struct {
-			Stream string `json:"stream"`
-			Status string `json:"status"`
-			Error  string `json:"error"`
-		}
-		switch err := dec.Decode(&m); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case m.Error != "":
-			return errors.New(m.Error)
-		case see != nil && m.Stream != "":
-			see(m.Stream)
-		}
-	}
 }

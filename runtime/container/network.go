@@ -25,7 +25,18 @@ func (o Owner) id() string {
 	return hex.EncodeToString(sum[:4])
 }
 
-func (o Owner) prefix() string { return "mesh-" + o.Name + "-" + o.id() }
+func (o Owner) prefix() string { return "mesh-" + o.slug() + "-" + o.id() }
+
+// slug is the workspace's name in letters that the engine takes: without one in
+// its manifest it is called like its folder.
+func (o Owner) slug() string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(o.Name))
+}
 
 // makeBridge makes the network, with the subnet of the last run where that is
 // free: addresses that people have noted stay right.
