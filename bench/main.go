@@ -2,7 +2,7 @@
 // user would do by hand, in turn (A B A B …), so that a ratio holds on a machine
 // whose speed drifts.
 //
-//	go run ./bench [-mesh bin/mesh] [-n 5] [startup size new warm builtins cold]
+//	go run ./bench [-mesh bin/mesh] [-n 5] [startup size new warm builtins cold containers]
 package main
 
 import (
@@ -51,10 +51,10 @@ func run() error {
 		names = []string{"size", "startup", "new", "builtins", "warm"}
 	}
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
-	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold}
+	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold, "containers": b.containers}
 	for _, name := range names {
 		if all[name] == nil {
-			return fmt.Errorf("no figure is called %q: size, startup, new, builtins, warm, cold", name)
+			return fmt.Errorf("no figure is called %q: size, startup, new, builtins, warm, cold, containers", name)
 		}
 		all[name]()
 	}
