@@ -212,7 +212,10 @@ func (h *harbour) image(name string, lines ...string) {
 		h.t.Fatal(err)
 	}
 	h.docker("build", "-q", "-t", name, dir)
-	h.t.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", name).Run() })
+	h.t.Cleanup(func() {
+		_, _ = h.mesh("down", "--volumes") // before the image that it uses goes
+		_ = exec.Command("docker", "rmi", "-f", name).Run()
+	})
 }
 
 // program builds the peer as a static program into dir.
@@ -447,6 +450,18 @@ routes: [{prefix: /built/, auth: none, strip_prefix: true}]
 		h.do("down", "--volumes")
 		if left := h.docker("volume", "ls", "-q", "--filter", h.label()) + h.left(); left != "" {
 			t.Errorf("left behind: %s", left)
+		}
+	})
+	t.Run("a Dockerfile that does not build", func(t *testing.T) {
+		for _, sign := range []string{"COPY", "COPY --chmod=555"} { // the engine's own builder, and BuildKit
+			h.write("services/built/Dockerfile", "FROM scratch\n"+sign+" services/built/peer /peer\nRUN [\"/peer\", \"check\"]\n")
+			out, err := h.run("mesh", "-C", h.dir, "up", "-d", "--gateway", "127.0.0.1:0", "built")
+			if err == nil || !strings.Contains(out, "does not build: Dockerfile: ") {
+				t.Errorf("%v\n%s", err, out)
+			}
+			logs, _ := h.mesh("logs", "built", "--no-prefix")
+			h.want(logs, "not there")
+			h.do("down")
 		}
 	})
 	t.Run("an image that cannot be had", func(t *testing.T) {
