@@ -100,17 +100,19 @@ func (in *instance) run(ctx context.Context) {
 		if err != nil {
 			reason = err.Error()
 		}
-		if errors.Is(err, ErrUnavailable) {
+		unavailable := errors.Is(err, ErrUnavailable)
+		if unavailable {
 			again.uncounted()
 		} else if again.exhausted(time.Now()) {
 			in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), in.service.Restart.Window.Or(manifest.DefaultStartWindow), reason)
 			return
 		}
 		delay := again.delay(time.Since(begun))
-		if errors.Is(err, ErrUnavailable) {
+		if unavailable {
 			delay = min(delay, time.Second) // it costs little to ask
+		} else {
+			in.view.Restarts++
 		}
-		in.view.Restarts++
 		in.to(Backoff, "%s; starts again in %v", reason, delay.Round(10*time.Millisecond))
 		if !in.pause(ctx, delay) {
 			in.to(Exited, "stopped")

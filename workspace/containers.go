@@ -329,7 +329,7 @@ func (s *State) markContainers(run string) error {
 func (s *State) unmarkContainers() error { return os.Remove(marker(s.Dir)) }
 
 func (w *Workspace) sweepMarked(ctx context.Context) error {
-	if _, err := os.Stat(marker(w.state.Dir)); err != nil {
+	if !MayHaveLeft(w.state.Dir) {
 		return nil
 	}
 	if err := container.SweepState(ctx, w.state.Dir); err != nil {
@@ -358,17 +358,23 @@ func SweepContainers(ctx context.Context, dir string) error {
 	return container.Sweep(ctx, dir, Alive)
 }
 
-// SweepAfterDeath does the same where there may be something, and where nobody
-// asks for containers it may not fail.
-func SweepAfterDeath(ctx context.Context, dir, state string) error {
+// MayHaveLeft reports whether a run of this state folder may have left something
+// at the engine.
+func MayHaveLeft(state string) bool {
 	_, err := os.Stat(marker(state))
-	left := err == nil
+	return err == nil
+}
+
+// SweepAfterDeath does what SweepContainers does. Where nothing can have been
+// left, an engine that does not answer is no error.
+func SweepAfterDeath(ctx context.Context, dir, state string) error {
+	left := MayHaveLeft(state)
 	quick, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err = SweepContainers(quick, dir)
+	err := SweepContainers(quick, dir)
 	switch {
 	case err != nil && left:
-		return err
+		return fmt.Errorf("containers may be left: %w; mesh down again, once it answers", err)
 	case left && !Alive(state):
 		return os.Remove(marker(state))
 	}

@@ -197,6 +197,11 @@ func TestAnEngineThatIsAwayForAWhile(t *testing.T) {
 		return len(i) == 2 && i[0].State == runtime.Healthy && i[1].State == runtime.Healthy && i[0].Version == i[1].Version &&
 			strings.HasPrefix(h.get("web", "/"), "2 ")
 	})
+	d.lock()
+	if out, err := h.run("mesh", "-C", h.dir, "down"); err == nil || !strings.Contains(out, "containers may be left: no Docker engine answers") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	d.unlock()
 	h.do("down")
 	if left := h.left(); left != "" {
 		t.Errorf("left behind: %s", left)

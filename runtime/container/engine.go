@@ -193,8 +193,8 @@ func (e *engineError) Unwrap() error { return e.cause }
 // middle of a request.
 func gone(err error) bool {
 	var op *net.OpError
-	return client.IsErrConnectionFailed(err) || errors.As(err, &op) || errdefs.IsUnavailable(err) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ECONNRESET) || strings.HasSuffix(err.Error(), "EOF")
+	return err != nil && (client.IsErrConnectionFailed(err) || errors.As(err, &op) || errdefs.IsUnavailable(err) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, syscall.ECONNRESET) || strings.HasSuffix(err.Error(), "EOF"))
 }
 
 func missing(err error) bool { return errdefs.IsNotFound(err) }

@@ -24,6 +24,7 @@ const (
 	outputGrace     = time.Second      // for what is left in the pipe after the end
 	engineRetry     = 200 * time.Millisecond
 	killPatience    = 10 * time.Second // for the end of a container that was killed
+	awayPatience    = 2 * time.Second  // for an engine that does not answer to come back
 )
 
 // running is one container. Its goroutine follow waits for the end of it and
@@ -199,10 +200,12 @@ func (c *running) Done() <-chan struct{} { return c.done }
 // Exit is how it ended; valid once Done is closed.
 func (c *running) Exit() process.Exit { return c.exit }
 
-// Stop implements runtime.Running. With an engine that does not answer it gives
-// up after a while; the next mesh finds the container by its label.
+// Stop implements runtime.Running. An engine that does not answer is not waited
+// for long; the next mesh finds the container by its label.
 func (c *running) Stop(ctx context.Context, signal syscall.Signal, grace time.Duration) {
-	c.kill(ctx, signal)
+	if gone(c.kill(ctx, signal)) {
+		grace = 0
+	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
@@ -210,21 +213,27 @@ func (c *running) Stop(ctx context.Context, signal syscall.Signal, grace time.Du
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	select {
-	case <-c.exited:
-	default:
-		c.kill(ctx, syscall.SIGKILL)
+	patience := killPatience
+	if gone(c.kill(ctx, syscall.SIGKILL)) {
+		patience = awayPatience
 	}
-	late := time.AfterFunc(killPatience, c.abandon)
+	late := time.AfterFunc(patience, c.abandon)
 	defer late.Stop()
 	<-c.done
 }
 
-// kill may find nobody: the container may have ended.
-func (c *running) kill(ctx context.Context, signal syscall.Signal) {
+// kill sends a signal, unless the program has ended. It may find nobody: that is
+// no news.
+func (c *running) kill(ctx context.Context, signal syscall.Signal) error {
+	select {
+	case <-c.exited:
+		return nil
+	default:
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestPatience)
 	defer cancel()
-	_, _ = c.engine.api.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: strconv.Itoa(int(signal))})
+	_, err := c.engine.api.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: strconv.Itoa(int(signal))})
+	return err
 }
 
 // Command runs a command inside and returns what it said, for a probe.

@@ -49,6 +49,11 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 			_ = client.Shutdown(context.WithoutCancel(ctx), true) // interrupted: at once, then
 			return err
 		}
+		if workspace.MayHaveLeft(p.state) { // the engine was away
+			if err := workspace.SweepAfterDeath(ctx, p.dir, p.state); err != nil {
+				return err
+			}
+		}
 		d.say("Stopped.")
 	}
 	return d.data(ctx, p, volumes)
