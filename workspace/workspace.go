@@ -201,7 +201,7 @@ func (w *Workspace) builtins() (err error) {
 	}
 	w.urls["broker"] = "nats://" + w.address(w.broker.Addr())
 	if w.containers != nil {
-		if _, err := w.containers.relay(w.broker.Addr()); err != nil {
+		if err := w.containers.relay(w.broker.Addr()); err != nil {
 			return fmt.Errorf("broker: %w", err)
 		}
 	}

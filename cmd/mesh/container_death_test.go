@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -99,7 +100,8 @@ func TestWithoutAnEngine(t *testing.T) {
 	h := newHarbour(t, "web", "go: .\ndriver: container\n", "plain", "go: .\n")
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "nothing.sock"))
 	out, err := h.run("mesh", "-C", h.dir, "up", "-d", "--gateway", "127.0.0.1:0")
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || !strings.Contains(out, "no Docker engine answers at unix://") || !strings.Contains(out, "DOCKER_HOST") {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out, "no Docker engine answers at unix://") || !strings.Contains(out, "DOCKER_HOST") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	// What needs none runs.

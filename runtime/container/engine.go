@@ -111,26 +111,30 @@ func (e *Engine) Arch() string { return e.arch }
 // Watch tells when the engine stops answering and when it is back, until ctx
 // ends. While the engine is there it costs one connection that nothing comes on.
 func (e *Engine) Watch(ctx context.Context, lost func(error), back func()) error {
-	for ctx.Err() == nil {
+	for {
 		stream := e.api.Events(ctx, client.EventsListOptions{Filters: client.Filters{}.Add("type", "daemon")})
-		err := lastOf(stream)
-		if ctx.Err() != nil {
-			return nil
+		if err := lastOf(stream); ctx.Err() == nil {
+			lost(e.explain(err))
 		}
-		lost(e.explain(err))
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(engineRetry):
-			}
-			if _, err := e.api.Ping(ctx, client.PingOptions{}); err == nil {
-				break
-			}
+		if !e.awaitReturn(ctx) {
+			return nil
 		}
 		back()
 	}
-	return nil
+}
+
+// awaitReturn waits until the engine answers; false when ctx ended first.
+func (e *Engine) awaitReturn(ctx context.Context) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(engineRetry):
+		}
+		if _, err := e.api.Ping(ctx, client.PingOptions{}); err == nil {
+			return true
+		}
+	}
 }
 
 // lastOf reads a stream of events to its end.
