@@ -2,7 +2,7 @@
 // user would do by hand, in turn (A B A B …), so that a ratio holds on a machine
 // whose speed drifts.
 //
-//	go run ./bench [-mesh bin/mesh] [-n 5] [startup size new warm builtins cold containers]
+//	go run ./bench [-mesh bin/mesh] [-n 5] [FIGURE...]
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,10 @@ type bench struct {
 
 func main() {
 	log.SetFlags(0)
+	if len(os.Args) > 3 && os.Args[1] == "__supervise" {
+		check(supervise(os.Args[2:]))
+		return
+	}
 	check(run())
 }
 
@@ -51,10 +56,11 @@ func run() error {
 		names = []string{"size", "startup", "new", "builtins", "warm"}
 	}
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
-	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold, "containers": b.containers}
+	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold,
+		"many": b.many, "chain": b.chain, "containers": b.containers}
 	for _, name := range names {
 		if all[name] == nil {
-			return fmt.Errorf("no figure is called %q: size, startup, new, builtins, warm, cold, containers", name)
+			return fmt.Errorf("no figure is called %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 		}
 		all[name]()
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
-	"github.com/ebef7166/mesh/runtime/process"
 	"github.com/ebef7166/mesh/workspace"
 )
 
@@ -34,7 +33,7 @@ func (a *adapter) Status(context.Context) Status {
 	m, urls, now := a.Manifest(), a.URLs(), a.Supervisor().Snapshot()
 	return Status{
 		Workspace: m.Dir, Name: m.Name, PID: a.PID(), State: a.overall(now), Version: a.version, StartedAt: a.started,
-		Isolation: process.Means(),
+		Isolation: a.Means(),
 		Gateway:   Endpoint{urls["gateway"]}, Registry: Endpoint{urls["registry"]}, Identity: Endpoint{urls["identity"]},
 		Broker: Endpoint{urls["broker"]}, OTLPGRPC: Endpoint{urls["otlp_grpc"]}, OTLPHTTP: Endpoint{urls["otlp_http"]},
 		Metrics: Endpoint{urls["metrics"]}, Control: Endpoint{"unix://" + a.socket},

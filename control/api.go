@@ -75,7 +75,7 @@ type NamedEndpoint struct {
 // one after events were missed; the others have an event.
 type Update struct {
 	Snapshot *runtime.Snapshot `json:"snapshot,omitempty"`
-	Event    *runtime.Event    `json:"event,omitempty"`
+	Events   []runtime.Event   `json:"events,omitempty"`
 }
 
 // Environment is what a service is told. Values of secrets are masked unless

@@ -24,13 +24,20 @@ import (
 // ErrNotRunning says that no daemon answers at the socket.
 var ErrNotRunning = errors.New("mesh does not run in this workspace")
 
+// ErrOtherUser says that the socket, or the folder it is in, belongs to another
+// user: whether a daemon runs there cannot be known.
+var ErrOtherUser = errors.New("the mesh of this workspace belongs to another user")
+
 // Client speaks to the daemon of one workspace.
-type Client struct{ http *http.Client }
+type Client struct {
+	path string
+	http *http.Client
+}
 
 // NewClient returns a client for the socket at path; it connects when it is
 // used.
 func NewClient(path string) *Client {
-	return &Client{http: &http.Client{Transport: &http.Transport{
+	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
 	}}}
 }
@@ -118,8 +125,9 @@ func (c *Client) Gone(ctx context.Context) error {
 	}
 }
 
-// Watch calls see with a snapshot now and again after each change, in order,
-// until see reports that it is done (nil), ctx ends, or the daemon does.
+// Watch calls see with a snapshot now and again after changes, in order, until
+// see reports that it is done (nil), ctx ends, or the daemon does. The snapshot
+// is good until see returns.
 func (c *Client) Watch(ctx context.Context, see func(runtime.Snapshot) (done bool)) error {
 	var now runtime.Snapshot
 	return c.stream(ctx, "/v1/events", func(dec *json.Decoder) (bool, error) {
@@ -127,11 +135,11 @@ func (c *Client) Watch(ctx context.Context, see func(runtime.Snapshot) (done boo
 		if err := dec.Decode(&u); err != nil {
 			return false, err
 		}
-		switch {
-		case u.Snapshot != nil:
+		if u.Snapshot != nil {
 			now = *u.Snapshot
-		case u.Event != nil:
-			now = now.Apply(*u.Event)
+		}
+		for _, e := range u.Events {
+			now.Apply(e)
 		}
 		return see(now), nil
 	})
@@ -217,7 +225,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, ErrNotRunning
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EPIPE):
-		return nil, errors.New("the mesh that runs in this workspace belongs to another user")
+		return nil, fmt.Errorf("%w: no permission for %s", ErrOtherUser, c.path)
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):

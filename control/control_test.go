@@ -37,7 +37,7 @@ func newFake() *fake {
 func (f *fake) set(state runtime.State) {
 	f.events.Update(func() (runtime.Event, bool) {
 		e := runtime.Event{Instance: &runtime.Instance{Service: "cart", Instance: "cart-1", State: state}}
-		f.now = f.now.Apply(e)
+		f.now.Apply(e)
 		return e, true
 	})
 }
@@ -45,7 +45,7 @@ func (f *fake) set(state runtime.State) {
 func (f *fake) Status(context.Context) Status             { return Status{Name: "shop", PID: 7} }
 func (f *fake) Snapshot(context.Context) runtime.Snapshot { return f.now }
 func (f *fake) Subscribe() (now runtime.Snapshot, s *broadcast.Subscription[runtime.Event]) {
-	s = f.events.Subscribe(2, func() { now = f.now })
+	s = f.events.Subscribe(2, func() { now = f.now.Clone() })
 	return now, s
 }
 func (f *fake) FollowLogs(ctx context.Context, q logs.Query, follow bool, emit func([]logs.Line) error) error {

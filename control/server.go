@@ -46,9 +46,12 @@ type Workspace interface {
 // Listen makes the socket at path, for this user alone. Another daemon that
 // answers there is left alone: the error is ErrRunning.
 func Listen(ctx context.Context, path string) (net.Listener, error) {
-	if conn, err := dial(ctx, path); err == nil {
+	switch conn, err := dial(ctx, path); {
+	case err == nil:
 		conn.Close()
 		return nil, ErrRunning
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("%w: no permission for %s", ErrOtherUser, path)
 	}
 	// Nobody answers: what lies there is of a daemon that died.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -202,8 +205,9 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case e := <-events.C():
+			batch := gather(r.Context(), e, events.C())
 			if events.Missed() == 0 {
-				out.send(Update{Event: &e})
+				out.send(Update{Events: batch})
 				continue
 			}
 			events.Close()
@@ -211,6 +215,28 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 			out.send(Update{Snapshot: &now})
 		}
 	}
+}
+
+// gatherTime is how long events are gathered: one message for what happens at
+// one moment, soon enough for the eye.
+const gatherTime = 5 * time.Millisecond
+
+// gather is an event with those that follow it closely.
+func gather(ctx context.Context, first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
+	batch := []runtime.Event{first}
+	enough := time.NewTimer(gatherTime)
+	defer enough.Stop()
+	for len(batch) < 1000 {
+		select {
+		case e := <-queue:
+			batch = append(batch, e)
+		case <-enough.C:
+			return batch
+		case <-ctx.Done():
+			return batch
+		}
+	}
+	return batch
 }
 
 func (s *server) logs(w http.ResponseWriter, r *http.Request) {

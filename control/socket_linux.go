@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,7 +83,16 @@ func (l *sameUser) Close() error {
 	return err
 }
 
+// dial refuses what the daemon would refuse, which closes a stranger's connection
+// without a word: it would look as if the daemon had ended.
 func dial(ctx context.Context, path string) (net.Conn, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Getuid() {
+		return nil, os.ErrPermission
+	}
 	address, done, err := short(path)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package devgateway
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -24,39 +25,75 @@ type endpoint struct {
 	empty    chan struct{} // signals Drain that inflight fell to zero. Bound 1: one signal makes it look
 }
 
-// pools is an immutable set of instances.
-type pools struct {
-	services map[string][]*endpoint
-	changed  chan struct{} // closed when this set is replaced
+// pool is the healthy instances of one service.
+type pool struct{ set atomic.Pointer[set] }
+
+// set is immutable.
+type set struct {
+	list    []*endpoint
+	changed chan struct{} // closed when this set is replaced
 }
 
-// SetInstances replaces the set of healthy instances, by service. A service
-// that is a key without instances is expected to have one soon: requests for
-// it wait a little. One that is no key is answered at once.
-//
-// An instance is known again by service, ID and address, so that its count
-// of requests goes on.
-func (g *Gateway) SetInstances(services map[string][]Instance) {
+func newPool() *pool {
+	p := &pool{}
+	p.set.Store(&set{changed: make(chan struct{})})
+	return p
+}
+
+// pools finds a pool by its service.
+type pools map[string]*pool
+
+// pool returns the pool of a service and makes it where there is none.
+func (g *Gateway) pool(service string) *pool {
+	if p := (*g.pools.Load())[service]; p != nil {
+		return p
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	old := g.pools.Load()
-	next := &pools{services: make(map[string][]*endpoint, len(services)), changed: make(chan struct{})}
-	kept := make(map[*endpoint]bool)
-	for name, instances := range services {
-		list := make([]*endpoint, 0, len(instances))
-		for _, in := range instances {
-			e := find(old.services[name], in)
-			if e == nil {
-				e = &endpoint{Instance: in, empty: make(chan struct{}, 1)}
-			}
-			kept[e] = true
-			list = append(list, e)
-		}
-		next.services[name] = list
+	return g.poolLocked(service)
+}
+
+func (g *Gateway) poolLocked(service string) *pool {
+	old := *g.pools.Load()
+	if p := old[service]; p != nil {
+		return p
 	}
-	g.pools.Store(next)
-	g.retire(old, kept)
+	next := maps.Clone(old)
+	next[service] = newPool()
+	g.pools.Store(&next)
+	return next[service]
+}
+
+// SetInstances replaces the healthy instances of a service.
+//
+// An instance is known again by its ID and address, so that its count of
+// requests goes on.
+func (g *Gateway) SetInstances(service string, instances []Instance) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := g.poolLocked(service)
+	old := p.set.Load()
+	next := &set{list: make([]*endpoint, 0, len(instances)), changed: make(chan struct{})}
+	for _, in := range instances {
+		e := find(old.list, in)
+		if e == nil {
+			e = &endpoint{Instance: in, empty: make(chan struct{}, 1)}
+		}
+		next.list = append(next.list, e)
+	}
+	p.set.Store(next)
+	g.retire(old.list, next.list)
+	if len(next.list) == 0 {
+		g.forget(service)
+	}
 	close(old.changed)
+}
+
+// forget drops a service without instances: anybody may register any name.
+func (g *Gateway) forget(service string) {
+	next := maps.Clone(*g.pools.Load())
+	delete(next, service)
+	g.pools.Store(&next)
 }
 
 func find(list []*endpoint, in Instance) *endpoint {
@@ -69,13 +106,11 @@ func find(list []*endpoint, in Instance) *endpoint {
 }
 
 // retire marks what left the set, and forgets what is idle since.
-func (g *Gateway) retire(old *pools, kept map[*endpoint]bool) {
-	for _, list := range old.services {
-		for _, e := range list {
-			if !kept[e] {
-				e.gone.Store(true)
-				g.retired = append(g.retired, e)
-			}
+func (g *Gateway) retire(old, kept []*endpoint) {
+	for _, e := range old {
+		if !slices.Contains(kept, e) {
+			e.gone.Store(true)
+			g.retired = append(g.retired, e)
 		}
 	}
 	g.retired = slices.DeleteFunc(g.retired, func(e *endpoint) bool {
@@ -145,21 +180,28 @@ func least(list []*endpoint, tried []*endpoint) (best *endpoint) {
 // time when the service is expected to have one. Those tried already do not
 // count: an instance that comes anew does.
 func (g *Gateway) await(ctx context.Context, service string, tried []*endpoint) *endpoint {
-	var timeout <-chan time.Time
-	for {
-		p := g.pools.Load()
-		list, expected := p.services[service]
-		if e := pick(list, tried); e != nil || !expected {
+	if p := (*g.pools.Load())[service]; p != nil {
+		if e := pick(p.set.Load().list, tried); e != nil {
 			return e
 		}
-		if timeout == nil {
-			timer := time.NewTimer(g.config.Hold)
-			defer timer.Stop()
-			timeout = timer.C
+	}
+	if g.config.Expected == nil || !g.config.Expected(service) {
+		return nil
+	}
+	return g.hold(ctx, service, tried)
+}
+
+func (g *Gateway) hold(ctx context.Context, service string, tried []*endpoint) *endpoint {
+	timer := time.NewTimer(g.config.Hold)
+	defer timer.Stop()
+	for {
+		s := g.pool(service).set.Load()
+		if e := pick(s.list, tried); e != nil {
+			return e
 		}
 		select {
-		case <-p.changed:
-		case <-timeout:
+		case <-s.changed:
+		case <-timer.C:
 			return nil
 		case <-ctx.Done():
 			return nil

@@ -25,7 +25,7 @@ func BenchmarkProxy(b *testing.B) {
 			b.Fatal(err)
 		}
 		g.SetTable(table)
-		g.SetInstances(one("s", up))
+		g.SetInstances("s", []Instance{up})
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			b.Fatal(err)

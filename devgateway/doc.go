@@ -3,9 +3,9 @@
 // healthy instances, and does the same, without the checks, for the links
 // between services.
 //
-// The table and the set of instances are swapped by one atomic pointer each.
-// A request takes no lock and asks nobody: it sees one table and one set
-// from beginning to end. Who the instances are, and what a token is worth, the
+// The table, and the set of instances of each service, are swapped by one
+// atomic pointer each. A request takes no lock and asks nobody: it sees one
+// table and one set from beginning to end. Who the instances are, and what a token is worth, the
 // gateway is told through [Gateway.SetInstances] and [TokenVerifier]; it
 // knows neither the registry nor the identity provider.
 //

@@ -37,6 +37,11 @@ type Config struct {
 	// the 503 that its callers get. It must not block.
 	Why func(service string) string
 
+	// Expected says whether a service will soon have a healthy instance by
+	// itself, so that requests for it wait a little. It is asked when there is
+	// none, and must not block. Nil: no service will.
+	Expected func(service string) bool
+
 	// Hold is how long a request waits for a service that is expected to
 	// have an instance soon. Zero means a second.
 	Hold time.Duration
@@ -70,7 +75,7 @@ func New(c Config) *Gateway {
 	}
 	g.proxy = g.newProxy()
 	g.table.Store(emptyTable())
-	g.pools.Store(&pools{changed: make(chan struct{})})
+	g.pools.Store(&pools{})
 	g.streams.init()
 	return g
 }

@@ -45,6 +45,32 @@ type rig struct {
 
 	mu      sync.Mutex
 	records []Record
+	known   map[string]bool // services that are expected to have instances
+}
+
+// SetInstances replaces the instances of all services. One that is a key
+// without instances is expected to have one soon.
+func (r *rig) SetInstances(services map[string][]Instance) {
+	r.mu.Lock()
+	gone := r.known
+	r.known = map[string]bool{}
+	for name := range services {
+		r.known[name] = true
+		delete(gone, name)
+	}
+	r.mu.Unlock()
+	for name, instances := range services {
+		r.Gateway.SetInstances(name, instances)
+	}
+	for name := range gone {
+		r.Gateway.SetInstances(name, nil)
+	}
+}
+
+func (r *rig) expected(service string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[service]
 }
 
 func newRig(t *testing.T, config Config, routes ...Route) *rig {
@@ -53,7 +79,7 @@ func newRig(t *testing.T, config Config, routes ...Route) *rig {
 	if config.Verifier == nil {
 		config.Verifier = people
 	}
-	config.Observe = r.observe
+	config.Observe, config.Expected = r.observe, r.expected
 	r.Gateway = New(config)
 	table, err := Compile(routes)
 	if err != nil {

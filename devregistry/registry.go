@@ -3,6 +3,7 @@ package devregistry
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +35,14 @@ type Registry struct {
 	last     map[string]uint64              // service name to the index of its last change, while it has instances
 	gone     uint64                         // the last time that a service lost its last instance
 	changed  chan struct{}                  // closed and replaced at every change
+	follows  map[*follower]struct{}
+}
+
+// follower is somebody who is told which services have changed. What waits for
+// it is bounded by the number of services.
+type follower struct {
+	wake    chan struct{}   // has room for one: changed holds something
+	changed map[string]bool // guarded by Registry.mu
 }
 
 // New returns an empty registry.
@@ -54,6 +63,7 @@ func New() *Registry {
 		index:    uint64(now.UnixMilli()),
 		last:     make(map[string]uint64),
 		changed:  make(chan struct{}),
+		follows:  make(map[*follower]struct{}),
 	}
 }
 
@@ -104,16 +114,60 @@ func (r *Registry) Snapshot() (index uint64, instances []Instance) {
 	return r.index, instances
 }
 
-// Wait returns the current index as soon as it differs from after, or when
-// ctx ends. Changes that come close together may be seen as one.
-func (r *Registry) Wait(ctx context.Context, after uint64) uint64 {
-	index, _ := r.wait(ctx, func() uint64 {
-		if r.index == after {
-			return 0
+// Passing returns the instances of one service whose checks all pass, sorted by
+// ID.
+func (r *Registry) Passing(service string) []Instance {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var passing []Instance
+	for _, s := range r.names[service] {
+		if r.passing(s) {
+			passing = append(passing, clone(s.Instance))
 		}
-		return r.index
-	}, 1)
-	return index
+	}
+	slices.SortFunc(passing, func(a, b Instance) int { return cmp.Compare(a.ID, b.ID) })
+	return passing
+}
+
+// Follow calls changed with all services there are, and then with those that
+// have changed, until ctx ends. A service that changes several times while
+// changed runs is named once.
+func (r *Registry) Follow(ctx context.Context, changed func(services []string)) {
+	f := &follower{wake: make(chan struct{}, 1), changed: map[string]bool{}}
+	r.mu.Lock()
+	for name := range r.names {
+		f.changed[name] = true
+	}
+	f.wake <- struct{}{}
+	r.follows[f] = struct{}{}
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.follows, f)
+		r.mu.Unlock()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.wake:
+			r.mu.Lock()
+			names := slices.Sorted(maps.Keys(f.changed))
+			clear(f.changed)
+			r.mu.Unlock()
+			changed(names)
+		}
+	}
+}
+
+func (f *follower) tell(services []string) {
+	for _, name := range services {
+		f.changed[name] = true
+	}
+	select {
+	case f.wake <- struct{}{}:
+	default: // it has yet to look
+	}
 }
 
 // wait returns once current() is at least atLeast, or ctx ends, with the last
@@ -144,6 +198,9 @@ func (r *Registry) changedLocked(services ...string) {
 			continue
 		}
 		r.last[name] = r.index
+	}
+	for f := range r.follows {
+		f.tell(services)
 	}
 	close(r.changed)
 	r.changed = make(chan struct{})

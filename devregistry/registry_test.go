@@ -2,6 +2,7 @@ package devregistry
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,29 +58,35 @@ func TestSnapshotIsTheCallersOwn(t *testing.T) {
 	}
 }
 
-func TestWaitSeesEveryChange(t *testing.T) {
+func TestFollowMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New()
-		seen, _ := r.Snapshot()
-		woken := make(chan uint64)
-		go func() { woken <- r.Wait(t.Context(), seen) }()
-		synctest.Wait()
+		r.Register(Instance{ID: "billing-1", Service: "billing"})
+		ctx, cancel := context.WithCancel(t.Context())
+		told, ended := make(chan []string), make(chan struct{})
+		go func() {
+			defer close(ended)
+			r.Follow(ctx, func(services []string) { told <- services })
+		}()
+		expect := func(want ...string) {
+			t.Helper()
+			if got := <-told; !slices.Equal(got, want) {
+				t.Errorf("told of %v, want %v", got, want)
+			}
+		}
+		expect("billing")
 		r.Register(cart("cart-1"))
-		if got := <-woken; got != seen+1 {
-			t.Errorf("Wait = %d, want %d", got, seen+1)
+		synctest.Wait() // it is about to tell of cart
+		r.Register(cart("cart-2"))
+		r.Deregister("billing-1")
+		expect("cart")
+		expect("billing", "cart") // what came meanwhile
+		if got := r.Passing("cart"); len(got) != 2 || got[0].ID != "cart-1" || len(r.Passing("billing")) > 0 {
+			t.Errorf("passing: %v", got)
 		}
-		if got := r.Wait(t.Context(), seen); got != seen+1 {
-			t.Errorf("Wait on a change in the past = %d, want %d", got, seen+1)
-		}
+		cancel()
+		<-ended
 	})
-}
-
-func TestWaitEndsWithItsContext(t *testing.T) {
-	r := New()
-	seen, _ := r.Snapshot()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	r.Wait(ctx, seen)
 }
 
 func TestWaitersOfOneServiceSleepThroughChangesOfAnother(t *testing.T) {

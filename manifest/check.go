@@ -40,7 +40,9 @@ func (l *loader) check() {
 		c.events()
 		c.variables()
 		c.routes()
+		c.files()
 	}
+	l.checkWork()
 	l.checkCycles()
 	l.checkRouteClashes()
 	l.checkPorts()
@@ -50,12 +52,27 @@ func (l *loader) checkIdentity() {
 	seen := map[string]bool{}
 	for i, user := range l.ws.Identity.Users {
 		at := []any{"identity", "users", i, "name"}
-		if user.Name == "" {
+		switch {
+		case user.Name == "":
 			l.problems = append(l.problems, l.source.problem(at, "a user needs a name"))
-		} else if seen[user.Name] {
+		case seen[user.Name]:
 			l.problems = append(l.problems, l.source.problem(at, "user %q stands here twice", user.Name))
+		default:
+			l.plain(at, user.Name)
 		}
 		seen[user.Name] = true
+		for j, role := range user.Roles {
+			l.plain([]any{"identity", "users", i, "roles", j}, role)
+		}
+	}
+	for i, client := range l.ws.Identity.Clients {
+		l.plain([]any{"identity", "clients", i, "id"}, client.ID)
+	}
+}
+
+func (l *loader) plain(at []any, name string) {
+	if !plainName(name) {
+		l.problems = append(l.problems, l.source.problem(at, "%q is no name: it has 1 to 200 characters, and no space, comma or control character among them", name))
 	}
 }
 

@@ -81,6 +81,10 @@ name: profile
 go: ./cmd/profile
 publishes: [profile.deleted]
 env: {LEVEL: debug}
+-- services/profile/go.mod --
+module profile
+-- services/profile/cmd/profile/main.go --
+package main
 -- services/cart/mesh.service.yaml --
 version: 1
 name: cart

@@ -87,6 +87,29 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 }
 
+// TestExamplesAreValid holds that mesh takes what the reference page shows.
+func TestExamplesAreValid(t *testing.T) {
+	archive, err := txtar.ParseFile("internal/genschema/examples.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range archive.Files {
+		for part := range bytes.SplitSeq(f.Data, []byte("---\n")) {
+			src, err := parseSource(f.Name, part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := any(&Service{})
+			if bytes.HasPrefix(part, []byte("# "+WorkspaceFile)) {
+				out = &Document{}
+			}
+			if problems := src.decode(out); problems != nil {
+				t.Errorf("%v in\n%s", problems, part)
+			}
+		}
+	}
+}
+
 // TestSchemaIsCurrent holds that the schemas and the reference page are those
 // that the types make.
 func TestSchemaIsCurrent(t *testing.T) {

@@ -157,7 +157,7 @@ func child(n ast.Node, step any) (key, value ast.Node) {
 	switch n := resolve(n).(type) {
 	case *ast.MappingNode:
 		for _, pair := range n.Values {
-			if pair.Key.String() == step || pair.Key.GetToken().Value == step {
+			if pair.Key.GetToken().Value == step {
 				return pair.Key, pair.Value
 			}
 		}

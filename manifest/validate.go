@@ -31,7 +31,7 @@ func (s *source) decode(out any, required ...string) Problems {
 	if err := yaml.NodeToValue(s.root, &value); err != nil {
 		return Problems{syntaxProblem(s.file, err)}
 	}
-	v := &validator{source: s}
+	v := &validator{source: s, fields: map[reflect.Type]map[string]reflect.StructField{}}
 	v.check(nil, value, reflect.TypeOf(out).Elem(), "")
 	v.missing(value, required)
 	if len(v.problems) > 0 {
@@ -50,6 +50,7 @@ func (s *source) decode(out any, required ...string) Problems {
 type validator struct {
 	*source
 	problems Problems
+	fields   map[reflect.Type]map[string]reflect.StructField
 }
 
 func (v *validator) fail(path []any, format string, args ...any) {
@@ -130,6 +131,10 @@ func kindOf(value any) string {
 }
 
 func (v *validator) duration(path []any, value any) {
+	if kind := kindOf(value); kind == "integer" || kind == "number" {
+		v.fail(path, "%s is %v, a number without a unit: write it as %vs", dotted(path), value, value)
+		return
+	}
 	if !v.is(path, value, "string") {
 		return
 	}
@@ -190,7 +195,7 @@ func (v *validator) object(path []any, value any, t reflect.Type) {
 	if !v.is(path, value, "object") {
 		return
 	}
-	fields := fieldsOf(t)
+	fields := v.fieldsOf(t)
 	for key, item := range value.(map[string]any) {
 		at := append(slices.Clone(path), key)
 		if f, ok := fields[key]; ok {
@@ -201,9 +206,14 @@ func (v *validator) object(path []any, value any, t reflect.Type) {
 	}
 }
 
-// fieldsOf are the fields of a struct by their key.
-func fieldsOf(t reflect.Type) map[string]reflect.StructField {
+// fieldsOf are the fields of a struct by their key. They are kept: a workspace
+// may have a thousand services.
+func (v *validator) fieldsOf(t reflect.Type) map[string]reflect.StructField {
+	if fields := v.fields[t]; fields != nil {
+		return fields
+	}
 	fields := map[string]reflect.StructField{}
+	v.fields[t] = fields
 	for f := range t.Fields() {
 		if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); key != "" && key != "-" {
 			fields[key] = f

@@ -8,7 +8,9 @@ import (
 )
 
 // buildQueue runs one build at a time. A newer request ends the build under way;
-// what that had not reported yet is built together with the newer.
+// what that had not reported yet is built together with the newer. A request may
+// ask to hold the results until release: what is being saved may not be
+// complete.
 type buildQueue struct {
 	builder Builder
 	report  func(service string, a Artifact, err error)
@@ -17,6 +19,7 @@ type buildQueue struct {
 	mu      sync.Mutex
 	pending map[string]*manifest.Service
 	cancel  context.CancelFunc // of the build under way; nil: none
+	held    chan struct{}      // closed by release; nil: nothing is held
 }
 
 func newBuildQueue(b Builder, report func(string, Artifact, error)) *buildQueue {
@@ -24,9 +27,12 @@ func newBuildQueue(b Builder, report func(string, Artifact, error)) *buildQueue 
 }
 
 // request asks for builds and returns at once.
-func (q *buildQueue) request(services []*manifest.Service) {
+func (q *buildQueue) request(services []*manifest.Service, hold bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if hold && q.held == nil {
+		q.held = make(chan struct{})
+	}
 	for _, s := range services {
 		if !s.External() {
 			q.pending[s.Name] = s
@@ -41,6 +47,32 @@ func (q *buildQueue) request(services []*manifest.Service) {
 	select {
 	case q.wake <- struct{}{}:
 	default: // it is awake already
+	}
+}
+
+// release lets the results out that are held.
+func (q *buildQueue) release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.held != nil {
+		close(q.held)
+		q.held = nil
+	}
+}
+
+// wait waits while results are held; false when the build was ended meanwhile.
+func (q *buildQueue) wait(ctx context.Context) bool {
+	q.mu.Lock()
+	held := q.held
+	q.mu.Unlock()
+	if held == nil {
+		return ctx.Err() == nil
+	}
+	select {
+	case <-held:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -68,6 +100,9 @@ func (q *buildQueue) build(ctx context.Context) {
 		services = append(services, s)
 	}
 	q.builder.Build(ctx, services, func(name string, a Artifact, err error) {
+		if !q.wait(ctx) {
+			return
+		}
 		q.mu.Lock()
 		_, open := batch[name]
 		delete(batch, name)

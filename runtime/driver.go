@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"syscall"
 	"time"
 
@@ -20,6 +21,8 @@ type Driver interface {
 	// Start starts an instance and returns at once. The error is in words for
 	// the person who wrote the manifest.
 	Start(ctx context.Context, l Launch) (Running, error)
+	// Exec runs a command where the instance is, to its end or that of ctx.
+	Exec(ctx context.Context, l Launch) (process.Exit, error)
 }
 
 // Launch is all that a driver needs to know.
@@ -52,8 +55,6 @@ type Contained interface {
 	// InnerAddress is where the program itself listens, beside the address at
 	// which others reach it.
 	InnerAddress() string
-	// Command runs a command inside, for a probe.
-	Command(ctx context.Context, argv []string) (output []byte, code int, err error)
 }
 
 // Processes is the driver that runs instances as processes.
@@ -61,8 +62,18 @@ type Processes struct{ Driver *process.Driver }
 
 // Start implements Driver.
 func (p Processes) Start(_ context.Context, l Launch) (Running, error) {
-	return p.Driver.Start(process.Spec{Argv: l.Argv, Dir: l.Dir, Env: l.Env, Stdout: l.Stdout, Stderr: l.Stderr,
-		Marker: "MESH_INSTANCE=" + l.Instance})
+	return p.Driver.Start(spec(l, "MESH_INSTANCE="+l.Instance))
+}
+
+// Exec implements Driver.
+func (p Processes) Exec(ctx context.Context, l Launch) (process.Exit, error) {
+	marker := "MESH_PROBE=" + l.Instance
+	l.Env = append(slices.Clone(l.Env), marker)
+	return p.Driver.Exec(ctx, spec(l, marker))
+}
+
+func spec(l Launch, marker string) process.Spec {
+	return process.Spec{Argv: l.Argv, Dir: l.Dir, Env: l.Env, Stdout: l.Stdout, Stderr: l.Stderr, Marker: marker}
 }
 
 // Endpoints is told which instances may take traffic.

@@ -16,10 +16,11 @@ import (
 
 // How soon a starting instance is probed again: quickly at first.
 const (
-	firstProbe    = 5 * time.Millisecond
-	longestProbe  = 250 * time.Millisecond
-	workerSettle  = time.Second      // a worker that ran so long is healthy
-	startPatience = 15 * time.Second // then a starting instance is called unhealthy
+	firstProbe      = 5 * time.Millisecond
+	longestProbe    = 250 * time.Millisecond
+	workerSettle    = time.Second      // a worker that ran so long is healthy
+	settledInterval = 10 * time.Second // between looks at a port that accepts, where no health is declared: that it still does says little
+	startPatience   = 15 * time.Second // then a starting instance is called unhealthy
 )
 
 // generation identifies what an instance runs: one of another generation is
@@ -96,29 +97,46 @@ func (in *instance) run(ctx context.Context) {
 			in.finished(exit)
 			return
 		}
-		reason := exit.String()
-		if err != nil {
-			reason = err.Error()
-		}
 		unavailable := errors.Is(err, ErrUnavailable)
 		if unavailable {
 			again.uncounted()
 		} else if again.exhausted(time.Now()) {
-			in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), in.service.Restart.Window.Or(manifest.DefaultStartWindow), reason)
+			in.gaveUp(again, exit, err)
 			return
 		}
 		delay := again.delay(time.Since(begun))
 		if unavailable {
 			delay = min(delay, time.Second) // it costs little to ask
-		} else {
-			in.view.Restarts++
 		}
-		in.to(Backoff, "%s; starts again in %v", reason, delay.Round(10*time.Millisecond))
+		in.backoff(delay, exit, err)
 		if !in.pause(ctx, delay) {
 			in.to(Exited, "stopped")
 			return
 		}
 	}
+}
+
+// gaveUp is the end of an instance that was started too often, or could not be
+// started at all (err).
+func (in *instance) gaveUp(again *restarts, exit process.Exit, err error) {
+	window := in.service.Restart.Window.Or(manifest.DefaultStartWindow)
+	if err != nil {
+		in.to(Failed, "could not be started: %v; tried %d times within %v", err, len(again.starts), window)
+		return
+	}
+	in.to(Failed, "%d starts within %v; the last: %s", len(again.starts), window, exit)
+}
+
+// backoff says what the instance waits for after an exit, or after a start that
+// was none (err) and so makes no restart of the next.
+func (in *instance) backoff(delay time.Duration, exit process.Exit, err error) {
+	delay = delay.Round(10 * time.Millisecond)
+	if err != nil {
+		in.to(Backoff, "could not be started: %v; tried again in %v", err, delay)
+		return
+	}
+	in.view.Restarts++
+	in.to(Backoff, "%s; starts again in %v", exit, delay)
 }
 
 func (in *instance) stopped() bool {
@@ -156,11 +174,11 @@ func (in *instance) finished(exit process.Exit) {
 
 // once starts the instance and stays with it until it has ended.
 func (in *instance) once(ctx context.Context) (process.Exit, error) {
-	running, probe, err := in.start(ctx)
+	running, probes, err := in.start(ctx)
 	if err != nil {
 		return process.Exit{}, err
 	}
-	w := &watcher{instance: in, running: running, probe: probe, liveness: in.liveness(running)}
+	w := &watcher{instance: in, running: running, probe: probes.readiness, liveness: probes.liveness}
 	w.watch(ctx)
 	in.leave()
 	exit := running.Exit()
@@ -169,7 +187,7 @@ func (in *instance) once(ctx context.Context) (process.Exit, error) {
 }
 
 // start launches the program with a fresh address.
-func (in *instance) start(ctx context.Context) (Running, probe, error) {
+func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	address, err := in.sup.env.Address(in.service, in.id)
 	if err != nil {
 		return nil, nil, err
@@ -182,12 +200,14 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("run: %w", err)
 	}
-	running, err := in.sup.driver(in.service).Start(ctx, Launch{
-		Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env,
-		Address: address, Image: in.artifact.Image,
+	l := Launch{Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env, Address: address, Image: in.artifact.Image,
 		Stdout: in.sup.logs.Writer(in.service.Name, in.id, logs.Stdout),
-		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr),
-	})
+		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr)}
+	probes, err := in.probes(l, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	running, err := in.sup.driver(in.service).Start(ctx, l)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -198,52 +218,51 @@ func (in *instance) start(ctx context.Context) (Running, probe, error) {
 	}
 	if c, ok := running.(Contained); ok {
 		in.view.ContainerID = c.ContainerID()
+		if probes, err = in.probes(l, c.InnerAddress()); err != nil {
+			running.Stop(ctx, syscall.SIGKILL, 0)
+			return nil, nil, err
+		}
 	}
 	in.to(Starting, "")
-	probe, err := in.readiness(running, env)
-	if err != nil {
-		running.Stop(ctx, syscall.SIGKILL, 0)
-		return nil, nil, err
-	}
-	return running, probe, nil
+	return running, probes, nil
 }
 
-func (in *instance) readiness(running Running, env []string) (probe, error) {
-	health, err := expandProbe(in.service.Health, env)
-	if err != nil {
+// probes of an instance; each is nil where there is nothing to ask.
+type probes struct{ readiness, liveness probe }
+
+func (in *instance) probes(l Launch, inner string) (p *probes, err error) {
+	p = &probes{}
+	if in.service.Kind == manifest.KindTask {
+		return p, nil
+	}
+	if p.readiness, err = in.probe(in.service.Health, l, inner); err != nil {
 		return nil, fmt.Errorf("health: %w", err)
 	}
-	if in.service.Kind == manifest.KindTask {
-		return nil, nil
+	if in.service.Liveness == nil {
+		return p, nil
 	}
-	p := in.probeOf(health, running, env)
+	if p.liveness, err = in.probe(in.service.Liveness, l, inner); err != nil {
+		return nil, fmt.Errorf("liveness: %w", err)
+	}
+	return p, nil
+}
+
+// probe makes the probe that is declared. A mere connection is made to the inner
+// address: where a container's port is published the engine accepts by itself.
+func (in *instance) probe(declared *manifest.Probe, l Launch, inner string) (probe, error) {
+	expanded, err := expandProbe(declared, l.Env)
+	if err != nil {
+		return nil, err
+	}
+	address := l.Address
+	if declared == nil || declared.TCP {
+		address = inner
+	}
+	p := newProbe(expanded, address, l, in.sup.driver(in.service).Exec)
 	if p == nil {
 		return nil, nil
 	}
-	return p.bounded(probeTimeout(in.service.Health)), nil
-}
-
-// probeOf makes a probe; in a container commands run inside, and a connection is
-// made to the program itself: where its port is published the engine accepts.
-func (in *instance) probeOf(p *manifest.Probe, running Running, env []string) probe {
-	address := in.view.Address
-	if c, ok := running.(Contained); ok {
-		if p != nil && !p.Command.Empty() {
-			return containedProbe(c, p.Command.Argv())
-		}
-		if address != "" && (p == nil || p.TCP) {
-			address = c.InnerAddress()
-		}
-	}
-	return newProbe(p, address, in.service.Dir, env)
-}
-
-func (in *instance) liveness(running Running) probe {
-	live := in.service.Liveness
-	if live == nil {
-		return nil
-	}
-	return in.probeOf(live, running, nil).bounded(probeTimeout(live))
+	return p.bounded(probeTimeout(declared)), nil
 }
 
 func probeTimeout(p *manifest.Probe) time.Duration {

@@ -102,7 +102,7 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 	op := Operation{Service: s.Name, After: conditions(s)}
 	switch {
 	case !runs:
-		op.Action, op.Cause = StartService, "not running"
+		op.Action, op.Cause = StartService, notThere(s)
 	case now.Spec != SpecHash(s):
 		op.Action, op.Cause = ReplaceService, "its manifest changed"
 	case now.Down != "":
@@ -113,6 +113,17 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 		return op, false
 	}
 	return op, true
+}
+
+// notThere is why a service of its kind is to be started.
+func notThere(s *manifest.Service) string {
+	switch {
+	case s.External():
+		return "runs elsewhere, at " + s.URL + ": nothing but its address here"
+	case s.Kind == manifest.KindTask:
+		return "a task, not run yet"
+	}
+	return "not running"
 }
 
 func conditions(s *manifest.Service) []string {

@@ -51,6 +51,10 @@ func TestPlan(t *testing.T) {
 			"nothing to do"},
 		{"a cycle ends", []*manifest.Service{svc("x", after(manifest.Dependencies{"y": manifest.Started})), svc("y", after(manifest.Dependencies{"x": manifest.Started}))}, nil,
 			"start    y after x started (not running)\nstart    x after y started (not running)"},
+		{"what is no program that stays", []*manifest.Service{
+			svc("far", func(s *manifest.Service) { s.URL = "http://127.0.0.1:1" }),
+			svc("seed", func(s *manifest.Service) { s.Kind = manifest.KindTask })}, nil,
+			"start    far (runs elsewhere, at http://127.0.0.1:1: nothing but its address here)\nstart    seed (a task, not run yet)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := NewPlan(tt.want, tt.observed).String(); got != tt.plan {
@@ -87,10 +91,10 @@ func TestSnapshotApply(t *testing.T) {
 	s := Snapshot{}
 	for _, id := range []string{"b-1", "a-10", "a-2"} {
 		service, _, _ := strings.Cut(id, "-")
-		s = s.Apply(Event{Instance: &Instance{Service: service, Instance: id}})
+		s.Apply(Event{Instance: &Instance{Service: service, Instance: id}})
 	}
-	s = s.Apply(Event{Instance: &Instance{Service: "a", Instance: "a-2", State: Healthy}})
-	s = s.Apply(Event{Instance: &Instance{Service: "b", Instance: "b-1"}, Removed: true})
+	s.Apply(Event{Instance: &Instance{Service: "a", Instance: "a-2", State: Healthy}})
+	s.Apply(Event{Instance: &Instance{Service: "b", Instance: "b-1"}, Removed: true})
 	if len(s.Instances) != 2 || s.Instances[0].Instance != "a-2" || s.Instances[0].State != Healthy || s.Instances[1].Instance != "a-10" {
 		t.Errorf("%+v", s.Instances)
 	}

@@ -7,30 +7,31 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/process"
 )
 
 // probe asks an instance once whether it is well; the error says what it
 // answered.
 type probe func(ctx context.Context) error
 
-// newProbe makes the probe that p describes, of an instance at addr that runs in
-// dir with env. A nil p asks whether the port accepts; it is nil for what has
-// neither a probe nor a port.
-func newProbe(p *manifest.Probe, addr, dir string, env []string) probe {
+// newProbe makes the probe that p describes, of an instance at addr; a command is
+// run as l says, by run. A nil p asks whether the port accepts; it is nil for
+// what has neither a probe nor a port.
+func newProbe(p *manifest.Probe, addr string, l Launch, run commander) probe {
 	switch {
 	case p != nil && p.HTTP != "":
 		return httpProbe("http://" + addr + p.HTTP)
 	case p != nil && p.GRPC != nil:
 		return grpcProbe(addr, *p.GRPC)
 	case p != nil && !p.Command.Empty():
-		return commandProbe(p.Command.Argv(), dir, env)
+		l.Argv = p.Command.Argv()
+		return commandProbe(l, run)
 	case addr != "":
 		return tcpProbe(addr)
 	}
@@ -98,28 +99,38 @@ func plainDialError(addr string, err error) error {
 	return err
 }
 
-func commandProbe(argv []string, dir string, env []string) probe {
+// commander runs a command where an instance is.
+type commander func(ctx context.Context, l Launch) (process.Exit, error)
+
+func commandProbe(l Launch, run commander) probe {
 	return func(ctx context.Context) error {
-		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.Dir, cmd.Env, cmd.WaitDelay = dir, env, 100*time.Millisecond
-		out, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			return fmt.Errorf("%s ended with %w %s", argv[0], exit, firstLine(out))
+		said := &said{}
+		l.Stdout, l.Stderr = said, said
+		switch exit, err := run(ctx, l); {
+		case err != nil:
+			return err
+		case exit.Code != 0:
+			return fmt.Errorf("%s ended with %s %s", l.Argv[0], exit, said.firstLine())
 		}
-		if errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s: no such program", argv[0])
-		}
-		return err
+		return nil
 	}
 }
 
-func containedProbe(c Contained, argv []string) probe {
-	return func(ctx context.Context) error {
-		said, code, err := c.Command(ctx, argv)
-		if err == nil && code != 0 {
-			err = fmt.Errorf("%s ended with exit status %d %s", argv[0], code, firstLine(said))
-		}
-		return err
-	}
+// said keeps the beginning of what a command prints, for a message.
+type said struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = append(s.text, p[:min(len(p), 200-len(s.text))]...)
+	return len(p), nil
+}
+
+func (s *said) firstLine() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return firstLine(s.text)
 }

@@ -14,6 +14,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/process"
 )
 
 func check(t *testing.T, name string, p probe, want string) {
@@ -50,7 +51,7 @@ func TestHTTPProbe(t *testing.T) {
 	}))
 	defer server.Close()
 	addr := server.Listener.Addr().String()
-	at := func(addr, path string) probe { return newProbe(&manifest.Probe{HTTP: path}, addr, "", nil) }
+	at := func(addr, path string) probe { return newProbe(&manifest.Probe{HTTP: path}, addr, Launch{}, nil) }
 	check(t, "good", at(addr, "/good"), "")
 	check(t, "a redirect is an answer", at(addr, "/moved"), "")
 	check(t, "bad", at(addr, "/bad"), "GET /bad answered 503 Service Unavailable database is down")
@@ -75,15 +76,16 @@ func TestTCPAndCommandProbes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
+	run := processes(t).Exec
 	command := func(line string) probe {
-		return newProbe(&manifest.Probe{Command: manifest.Command{Shell: line}}, "", t.TempDir(), []string{"WORD=yes"})
+		return newProbe(&manifest.Probe{Command: manifest.Command{Shell: line}}, "", Launch{Dir: t.TempDir(), Env: []string{"WORD=yes"}}, run)
 	}
-	check(t, "accepts", newProbe(nil, ln.Addr().String(), "", nil), "")
-	check(t, "does not", newProbe(&manifest.Probe{TCP: true}, closedAddress(t), "", nil), "nothing listens")
+	check(t, "accepts", newProbe(nil, ln.Addr().String(), Launch{}, nil), "")
+	check(t, "does not", newProbe(&manifest.Probe{TCP: true}, closedAddress(t), Launch{}, nil), "nothing listens")
 	check(t, "exits 0", command(`test "$WORD" = yes`), "")
-	check(t, "exits 1", command("echo no table; exit 1"), "exit status 1 no table")
-	check(t, "is not there", newProbe(&manifest.Probe{Command: manifest.Command{Args: []string{"/no/such"}}}, "", "", nil), "no such program")
-	if newProbe(nil, "", "", nil) != nil {
+	check(t, "exits 1", command("echo no table; exit 1"), "exit code 1 no table")
+	check(t, "is not there", newProbe(&manifest.Probe{Command: manifest.Command{Args: []string{"/no/such"}}}, "", Launch{}, run), "no such file")
+	if newProbe(nil, "", Launch{}, nil) != nil {
 		t.Error("a worker has something to probe")
 	}
 }
@@ -101,7 +103,7 @@ func TestGRPCProbe(t *testing.T) {
 	go server.Serve(ln)
 	defer server.Stop()
 	at := func(addr, service string) probe {
-		return newProbe(&manifest.Probe{GRPC: &service}, addr, "", nil)
+		return newProbe(&manifest.Probe{GRPC: &service}, addr, Launch{}, nil)
 	}
 	addr := ln.Addr().String()
 	check(t, "the server", at(addr, ""), "")
@@ -114,4 +116,19 @@ func TestGRPCProbe(t *testing.T) {
 	if err := at(plain.Listener.Addr().String(), "").bounded(5 * time.Second)(t.Context()); err == nil {
 		t.Error("a server without gRPC is well")
 	}
+}
+
+// processes is a driver that runs until the test ends.
+func processes(t *testing.T) Processes {
+	d := process.NewDriver(t.TempDir())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return Processes{d}
 }

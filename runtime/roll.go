@@ -141,9 +141,9 @@ func (r *roll) awaitReady(work context.Context, in *instance) string {
 	watching, stop := context.WithCancel(work)
 	defer stop()
 	r.wg.Go(func() {
-		_ = r.sup.table.watch(watching, func(s Snapshot) bool {
-			for _, i := range s.Of(r.name) {
-				if i.Instance == in.id && (i.State == Backoff || i.State == Failed) {
+		_ = r.sup.table.await(watching, []string{r.name}, func(s Snapshot) bool {
+			for _, i := range s.Instances {
+				if i.Instance == in.id && (i.Restarts > 0 || i.State == Failed) {
 					trouble <- i.Reason
 					return true
 				}
@@ -171,6 +171,6 @@ func (r *roll) reject(work context.Context, in *instance, reason string) {
 			delete(r.instances, n)
 		}
 	}
-	r.sup.table.remove(in.id)
+	r.sup.table.remove(r.name, in.id)
 	r.sup.table.annotate(r.name, "the new version did not become healthy, this one serves on: "+reason)
 }

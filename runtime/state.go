@@ -5,6 +5,7 @@ package runtime
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 )
@@ -65,35 +66,72 @@ type Service struct {
 	Replicas   int    `json:"replicas"`    // wanted
 	Stopped    bool   `json:"stopped"`     // by the user
 	Building   bool   `json:"building"`    // a build is under way
+	Changing   bool   `json:"changing"`    // something was asked of it that is not carried out yet
 	Progress   string `json:"progress"`    // of that build, in words
 	BuildError string `json:"build_error"` // of the newest build; "" when it went well
 	Version    string `json:"version"`     // of the newest build
 }
 
-// Snapshot is the state of everything at one moment.
+// BuildProgress is what the build under way is at, in words; "" when there is none.
+func (s Service) BuildProgress() string {
+	switch {
+	case !s.Building:
+		return ""
+	case s.Progress == "":
+		return "building"
+	}
+	return "building: " + s.Progress
+}
+
+// Snapshot is the state of everything at one moment, both lists sorted by
+// service.
 type Snapshot struct {
 	Services  []Service  `json:"services"`
 	Instances []Instance `json:"instances"`
 }
 
-// Of returns the instances of one service.
+// Of returns the instances of one service: a part of Instances, not a copy.
 func (s Snapshot) Of(service string) []Instance {
-	var found []Instance
-	for _, i := range s.Instances {
-		if i.Service == service {
-			found = append(found, i)
-		}
-	}
-	return found
+	begin, _ := slices.BinarySearchFunc(s.Instances, service, func(i Instance, name string) int { return cmp.Compare(i.Service, name) })
+	own := countWhile(s.Instances[begin:], func(i Instance) bool { return i.Service == service })
+	return s.Instances[begin : begin+own : begin+own]
 }
 
 // Service returns what is known of the service called name.
 func (s Snapshot) Service(name string) (Service, bool) {
-	i := slices.IndexFunc(s.Services, func(svc Service) bool { return svc.Name == name })
-	if i < 0 {
+	i, found := slices.BinarySearchFunc(s.Services, name, compareName)
+	if !found {
 		return Service{}, false
 	}
 	return s.Services[i], true
+}
+
+// All are the services with their instances, which are a part of Instances.
+func (s Snapshot) All() iter.Seq2[Service, []Instance] {
+	return func(yield func(Service, []Instance) bool) {
+		rest := s.Instances
+		for _, svc := range s.Services {
+			rest = rest[countWhile(rest, func(i Instance) bool { return i.Service < svc.Name }):]
+			own := countWhile(rest, func(i Instance) bool { return i.Service == svc.Name })
+			if !yield(svc, rest[:own:own]) {
+				return
+			}
+		}
+	}
+}
+
+// countWhile is the length of the prefix of list for which ok holds.
+func countWhile[T any](list []T, ok func(T) bool) int {
+	n := slices.IndexFunc(list, func(v T) bool { return !ok(v) })
+	if n < 0 {
+		return len(list)
+	}
+	return n
+}
+
+// Clone is a copy that Apply on the original does not change.
+func (s Snapshot) Clone() Snapshot {
+	return Snapshot{Services: slices.Clone(s.Services), Instances: slices.Clone(s.Instances)}
 }
 
 // Event is one change: of an instance, or of a service where Instance is nil.
@@ -104,24 +142,33 @@ type Event struct {
 	Service  *Service  `json:"service,omitempty"`
 }
 
-// Apply is the snapshot after the event.
-func (s Snapshot) Apply(e Event) Snapshot {
+// Apply makes s what it is after the event.
+func (s *Snapshot) Apply(e Event) {
 	switch {
 	case e.Instance != nil:
-		s.Instances = slices.DeleteFunc(slices.Clone(s.Instances), func(i Instance) bool { return i.Instance == e.Instance.Instance })
-		if !e.Removed {
-			s.Instances = append(s.Instances, *e.Instance)
-		}
-		slices.SortFunc(s.Instances, compareInstances)
+		at, found := slices.BinarySearchFunc(s.Instances, *e.Instance, compareInstances)
+		s.Instances = put(s.Instances, at, found, e.Removed, *e.Instance)
 	case e.Service != nil:
-		s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(i Service) bool { return i.Name == e.Service.Name })
-		if !e.Removed {
-			s.Services = append(s.Services, *e.Service)
-		}
-		slices.SortFunc(s.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+		at, found := slices.BinarySearchFunc(s.Services, e.Service.Name, compareName)
+		s.Services = put(s.Services, at, found, e.Removed, *e.Service)
 	}
-	return s
 }
+
+// put sets, inserts or removes the element that is found, or belongs, at an
+// index.
+func put[T any](list []T, at int, found, removed bool, v T) []T {
+	switch {
+	case found && removed:
+		return slices.Delete(list, at, at+1)
+	case found:
+		list[at] = v
+	case !removed:
+		return slices.Insert(list, at, v)
+	}
+	return list
+}
+
+func compareName(s Service, name string) int { return cmp.Compare(s.Name, name) }
 
 func compareInstances(a, b Instance) int {
 	return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(len(a.Instance), len(b.Instance)), cmp.Compare(a.Instance, b.Instance))

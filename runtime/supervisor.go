@@ -133,16 +133,16 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 			build = append(build, byName[op.Service])
 		}
 	}
-	s.requestBuild(build)
+	s.requestBuild(build, false)
 }
 
-func (s *Supervisor) requestBuild(services []*manifest.Service) {
+func (s *Supervisor) requestBuild(services []*manifest.Service, hold bool) {
 	for _, svc := range services {
 		if !svc.External() {
 			s.table.service(svc.Name, func(t *Service) { t.Building = true })
 		}
 	}
-	s.builds.request(services)
+	s.builds.request(services, hold)
 }
 
 // Progress says how far the build of a service is, for the views.
@@ -252,16 +252,25 @@ func (s *Supervisor) retryBuild(u *unit) {
 	if now, _ := s.table.snapshot().Service(u.name); now.BuildError != "" {
 		s.table.service(u.name, func(t *Service) { t.Building, t.BuildError = true, "" })
 		u.tell(func() { u.buildErr = nil })
-		s.requestBuild([]*manifest.Service{u.manifest()})
+		s.requestBuild([]*manifest.Service{u.manifest()}, false)
 	}
 }
 
 // Rebuild builds services and swaps in what changed.
-func (s *Supervisor) Rebuild(names ...string) error {
+func (s *Supervisor) Rebuild(names ...string) error { return s.rebuild(names, false) }
+
+// Prepare builds services and keeps what changed for Settled: whoever saves may
+// not be done.
+func (s *Supervisor) Prepare(names ...string) error { return s.rebuild(names, true) }
+
+// Settled swaps in what Prepare built, or still builds.
+func (s *Supervisor) Settled() { s.builds.release() }
+
+func (s *Supervisor) rebuild(names []string, hold bool) error {
 	var services []*manifest.Service
 	err := s.each(names, func(u *unit) { services = append(services, u.manifest()) })
 	if err == nil {
-		s.requestBuild(services)
+		s.requestBuild(services, hold)
 	}
 	return err
 }
@@ -285,10 +294,28 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 // Snapshot is the state of everything now.
 func (s *Supervisor) Snapshot() Snapshot { return s.table.snapshot() }
 
+// Instances are those of one service.
+func (s *Supervisor) Instances(service string) []Instance { return s.table.of(service) }
+
 // Watch calls see with the state now and again after each change, until see
-// reports that it is done (nil) or ctx ends (its error).
+// reports that it is done (nil) or ctx ends (its error). The snapshot is good
+// until see returns.
 func (s *Supervisor) Watch(ctx context.Context, see func(Snapshot) (done bool)) error {
-	return s.table.watch(ctx, see)
+	now, events := s.Subscribe()
+	defer func() { events.Close() }()
+	for !see(now) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e := <-events.C():
+			now.Apply(e)
+		}
+		if events.Missed() > 0 {
+			events.Close()
+			now, events = s.Subscribe()
+		}
+	}
+	return nil
 }
 
 // Subscribe returns a snapshot and the events from then on. Close the

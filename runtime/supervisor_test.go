@@ -107,7 +107,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	driver := process.NewDriver()
+	driver := process.NewDriver(t.TempDir())
 	r := &rig{t: t, build: &fakeBuild{results: map[string]any{}, version: map[string]int{}}, ends: &recorder{}}
 	r.Supervisor = New(Options{Logs: store, Endpoints: r.ends, Environment: r.build, Builder: r.build, Processes: Processes{driver}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -214,6 +214,17 @@ func TestCrashLoopFailsWithAReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.state("app", Healthy)
+}
+
+func TestWhatCannotBeStartedIsNotCalledAStart(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", []string{"no-such-program"})
+	r.apply(svc("app", func(s *manifest.Service) { s.Restart.Backoff = manifest.Duration(time.Millisecond) }))
+	i := r.state("app", Failed)
+	if i.Restarts != 0 || i.PID != 0 || strings.Contains(i.Reason, "starts") ||
+		!strings.HasPrefix(i.Reason, "could not be started: no-such-program") || !strings.HasSuffix(i.Reason, "; tried 5 times within 10s") {
+		t.Errorf("%+v", i)
+	}
 }
 
 func TestSwapStartsTheNewBeforeItStopsTheOld(t *testing.T) {

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -16,21 +15,70 @@ const eventQueue = 1024
 
 // table holds the copies that everybody else sees.
 type table struct {
-	topic     broadcast.Topic[Event]
-	services  map[string]Service // guarded by topic
-	instances map[string]Instance
+	topic broadcast.Topic[Event]
+	rows  map[string]*row // by service; guarded by topic
 }
 
-func newTable() *table {
-	return &table{services: map[string]Service{}, instances: map[string]Instance{}}
+// row is one service and its instances.
+type row struct {
+	service   Service    // without a name: not told of
+	instances []Instance // sorted
+	waiters   []chan struct{}
+}
+
+func newTable() *table { return &table{rows: map[string]*row{}} }
+
+// row returns the row of a service; the topic is held.
+func (t *table) row(name string) *row {
+	r := t.rows[name]
+	if r == nil {
+		r = &row{}
+		t.rows[name] = r
+	}
+	return r
+}
+
+// change changes a row and wakes those who wait for it to, unless change reports
+// that it changed nothing.
+func (t *table) change(name string, change func(*row) (Event, bool)) {
+	t.topic.Update(func() (Event, bool) {
+		r := t.row(name)
+		event, changed := change(r)
+		if changed {
+			r.wake()
+		}
+		t.drop(name, r)
+		return event, changed
+	})
+}
+
+func (r *row) wake() {
+	for _, waiter := range r.waiters {
+		select {
+		case waiter <- struct{}{}:
+		default: // it has yet to look
+		}
+	}
+}
+
+// drop forgets a row that says nothing.
+func (t *table) drop(name string, r *row) {
+	if r.service.Name == "" && len(r.instances) == 0 && len(r.waiters) == 0 {
+		delete(t.rows, name)
+	}
 }
 
 func (t *table) set(i Instance) {
-	t.topic.Update(func() (Event, bool) {
-		if old, ok := t.instances[i.Instance]; ok && equal(old, i) {
+	t.change(i.Service, func(r *row) (Event, bool) {
+		at, found := slices.BinarySearchFunc(r.instances, i, compareInstances)
+		switch {
+		case !found:
+			r.instances = slices.Insert(r.instances, at, i)
+		case equal(r.instances[at], i):
 			return Event{}, false
+		default:
+			r.instances[at] = i
 		}
-		t.instances[i.Instance] = i
 		return Event{Time: time.Now(), Instance: &i}, true
 	})
 }
@@ -42,37 +90,41 @@ func equal(a, b Instance) bool {
 	return sameExit && sameStart && a == b
 }
 
-func (t *table) remove(id string) {
-	t.topic.Update(func() (Event, bool) {
-		i, ok := t.instances[id]
-		delete(t.instances, id)
-		return Event{Time: time.Now(), Instance: &i, Removed: true}, ok
+func (t *table) remove(service, id string) {
+	t.change(service, func(r *row) (Event, bool) {
+		at := slices.IndexFunc(r.instances, func(i Instance) bool { return i.Instance == id })
+		if at < 0 {
+			return Event{}, false
+		}
+		gone := r.instances[at]
+		r.instances = slices.Delete(r.instances, at, at+1)
+		return Event{Time: time.Now(), Instance: &gone, Removed: true}, true
 	})
 }
 
 // service changes what is known of a service.
 func (t *table) service(name string, change func(*Service)) {
-	t.topic.Update(func() (Event, bool) {
-		s := t.services[name]
+	t.change(name, func(r *row) (Event, bool) {
+		s := r.service
 		s.Name = name
-		old := s
 		change(&s)
-		t.services[name] = s
-		return Event{Time: time.Now(), Service: &s}, s != old || old.Kind == ""
+		changed := s != r.service
+		r.service = s
+		return Event{Time: time.Now(), Service: &s}, changed
 	})
 }
 
 func (t *table) removeService(name string) {
-	t.topic.Update(func() (Event, bool) {
-		s, ok := t.services[name]
-		delete(t.services, name)
-		return Event{Time: time.Now(), Service: &s, Removed: true}, ok
+	t.change(name, func(r *row) (Event, bool) {
+		gone := r.service
+		r.service = Service{}
+		return Event{Time: time.Now(), Service: &gone, Removed: true}, gone.Name != ""
 	})
 }
 
 // annotate sets the reason of a service's running instances.
 func (t *table) annotate(service, reason string) {
-	for _, i := range t.snapshot().Of(service) {
+	for _, i := range t.of(service) {
 		if i.State.Running() && i.State != Stopping && i.Reason != reason {
 			i.Reason = reason
 			t.set(i)
@@ -81,35 +133,73 @@ func (t *table) annotate(service, reason string) {
 }
 
 // look copies everything; the topic is held.
-func (t *table) look() Snapshot {
-	return Snapshot{
-		Services:  slices.SortedFunc(maps.Values(t.services), func(a, b Service) int { return cmp.Compare(a.Name, b.Name) }),
-		Instances: slices.SortedFunc(maps.Values(t.instances), compareInstances),
-	}
-}
+func (t *table) look() Snapshot { return t.some(slices.Sorted(maps.Keys(t.rows))) }
 
-func (t *table) snapshot() Snapshot {
+// some copies the rows of services, whose names are sorted; the topic is held.
+func (t *table) some(services []string) Snapshot {
 	var s Snapshot
-	t.topic.Update(func() (Event, bool) { s = t.look(); return Event{}, false })
+	for _, name := range services {
+		r := t.rows[name]
+		if r == nil {
+			continue
+		}
+		if r.service.Name != "" {
+			s.Services = append(s.Services, r.service)
+		}
+		s.Instances = append(s.Instances, r.instances...)
+	}
 	return s
 }
 
-// watch calls see with a snapshot now and again after each change, in order,
-// until see reports that it is done or ctx ends.
-func (t *table) watch(ctx context.Context, see func(Snapshot) (done bool)) error {
-	var now Snapshot
-	sub := t.topic.Subscribe(eventQueue, func() { now = t.look() })
-	defer sub.Close()
-	for !see(now) {
+func (t *table) snapshot() (s Snapshot) {
+	t.topic.Hold(func() { s = t.look() })
+	return s
+}
+
+// of copies the instances of one service.
+func (t *table) of(service string) []Instance {
+	var s Snapshot
+	t.topic.Hold(func() { s = t.some([]string{service}) })
+	return s.Instances
+}
+
+// await calls see with the state of services now and again after they have
+// changed, until see reports that it is done or ctx ends. It may see several
+// changes as one.
+func (t *table) await(ctx context.Context, services []string, see func(Snapshot) (done bool)) error {
+	services = slices.Sorted(slices.Values(services))
+	changed := make(chan struct{}, 1)
+	t.listen(services, changed)
+	defer t.unlisten(services, changed)
+	for {
+		var now Snapshot
+		t.topic.Hold(func() { now = t.some(services) })
+		if see(now) {
+			return nil
+		}
 		select {
+		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
-		case e := <-sub.C():
-			now = now.Apply(e)
-			if sub.Missed() > 0 {
-				now = t.snapshot()
-			}
 		}
 	}
-	return nil
+}
+
+func (t *table) listen(services []string, changed chan struct{}) {
+	t.topic.Hold(func() {
+		for _, name := range services {
+			r := t.row(name)
+			r.waiters = append(r.waiters, changed)
+		}
+	})
+}
+
+func (t *table) unlisten(services []string, changed chan struct{}) {
+	t.topic.Hold(func() {
+		for _, name := range services {
+			r := t.row(name)
+			r.waiters = slices.DeleteFunc(r.waiters, func(c chan struct{}) bool { return c == changed })
+			t.drop(name, r)
+		}
+	})
 }

@@ -55,15 +55,20 @@ func (u *unit) manifest() *manifest.Service {
 	return u.service
 }
 
-// tell runs a command on the unit's goroutine and returns when it has run. After
-// the goroutine has ended nothing happens.
+// tell runs a command on the unit's goroutine and returns when it has run; until
+// it is carried out the service is changing. After the goroutine has ended
+// nothing happens.
 func (u *unit) tell(command func()) {
 	ran := make(chan struct{})
 	select {
-	case u.commands <- func() { command(); close(ran) }:
+	case u.commands <- func() { u.changing(true); command(); close(ran) }:
 		<-ran
 	case <-u.ended:
 	}
+}
+
+func (u *unit) changing(is bool) {
+	u.sup.table.service(u.name, func(s *Service) { s.Changing = is })
 }
 
 // run is the unit's goroutine.
@@ -74,7 +79,13 @@ func (u *unit) run(ctx context.Context) {
 	for !u.gone() {
 		work, interrupt := context.WithCancel(ctx)
 		settled := make(chan struct{})
-		go func() { defer close(settled); u.reconcile(work, ctx, &instances) }()
+		go func() {
+			defer close(settled)
+			u.reconcile(work, ctx, &instances)
+			if work.Err() == nil {
+				u.changing(false)
+			}
+		}()
 		u.await(ctx, settled, interrupt)
 		if ctx.Err() != nil {
 			return
@@ -125,7 +136,7 @@ func (u *unit) stop() {
 }
 
 func (u *unit) anyFailed() bool {
-	return slices.ContainsFunc(u.sup.table.snapshot().Of(u.name), func(i Instance) bool { return i.State.Final() })
+	return slices.ContainsFunc(u.sup.table.of(u.name), func(i Instance) bool { return i.State.Final() })
 }
 
 func (u *unit) restart() {
@@ -180,8 +191,8 @@ func (u *unit) buildReason() string {
 // ctx ends.
 func (u *unit) shutdown(ctx context.Context) {
 	u.tell(func() { u.stopped, u.quiet = true, true })
-	_ = u.sup.table.watch(ctx, func(s Snapshot) bool {
-		return !slices.ContainsFunc(s.Of(u.name), func(i Instance) bool { return i.State.Running() || i.State == Backoff })
+	_ = u.sup.table.await(ctx, []string{u.name}, func(s Snapshot) bool {
+		return !slices.ContainsFunc(s.Instances, func(i Instance) bool { return i.State.Running() || i.State == Backoff })
 	})
 }
 
@@ -222,9 +233,9 @@ func (u *unit) forget() {
 		default:
 		}
 	}
-	for _, i := range u.sup.table.snapshot().Of(u.name) {
+	for _, i := range u.sup.table.of(u.name) {
 		if !i.State.Running() {
-			u.sup.table.remove(i.Instance)
+			u.sup.table.remove(u.name, i.Instance)
 		}
 	}
 }
@@ -254,7 +265,7 @@ func (u *unit) elsewhere() {
 	switch {
 	case u.removed:
 		u.sup.endpoints.Remove(i)
-		u.sup.table.remove(i.Instance)
+		u.sup.table.remove(u.name, i.Instance)
 	case u.stopped:
 		u.sup.endpoints.Remove(i)
 		i.State, i.Reason = Exited, "stopped"
@@ -269,7 +280,7 @@ func (u *unit) id(n int) string { return fmt.Sprintf("%s-%d", u.name, n) }
 
 // awaitDependencies waits for depends_on; false when it was interrupted.
 func (u *unit) awaitDependencies(work context.Context) bool {
-	return nil == u.sup.table.watch(work, func(s Snapshot) bool {
+	return nil == u.sup.table.await(work, slices.Collect(maps.Keys(u.service.DependsOn)), func(s Snapshot) bool {
 		missing := unmet(u.service, s)
 		if len(missing) == 0 {
 			return true
@@ -333,7 +344,7 @@ func (u *unit) sweep() {
 		case <-in.done:
 			if in.gen != u.generation() || u.removed || u.live() >= u.replicas && !u.stopped {
 				delete(u.instances, n)
-				u.sup.table.remove(in.id)
+				u.sup.table.remove(u.name, in.id)
 			}
 		default:
 		}

@@ -133,7 +133,10 @@ func (w *watcher) killed(ctx context.Context, err error) bool {
 }
 
 func (w *watcher) interval(p *manifest.Probe) time.Duration {
-	if p == nil {
+	switch {
+	case p == nil && w.view.State == Healthy:
+		return settledInterval
+	case p == nil:
 		return manifest.DefaultProbeInterval
 	}
 	return p.Interval.Or(manifest.DefaultProbeInterval)

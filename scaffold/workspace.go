@@ -74,7 +74,10 @@ func initWorkspace(opts InitOptions) (Workspace, error) {
 		}
 		ws.Name = strings.ToLower(filepath.Base(abs))
 	}
-	return ws, errors.Join(CheckName(ws.Name), checkModule(ws.module()))
+	if err := CheckName(ws.Name); err != nil {
+		return ws, err // its modules' paths are made of it
+	}
+	return ws, checkModule(ws.module())
 }
 
 // intoExisting keeps what goes into a folder that has files.

@@ -42,6 +42,18 @@ func Write(dir string, files []File) (err error) {
 	return nil
 }
 
+// Missing returns those of files that Write would write to dir: what is there
+// already as it should be is left alone. The error is the one that Write would
+// return before it wrote anything.
+func Missing(dir string, files []File) ([]File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return plan(root, files)
+}
+
 // transaction is a write under way: what it has done, so that it can be undone.
 type transaction struct {
 	root    *os.Root

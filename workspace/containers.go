@@ -141,10 +141,8 @@ func (s *State) Subnet() string {
 
 func (s *State) keepSubnet(subnet string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kept.Subnet == subnet {
-		return nil
-	}
+	s.dirty = s.dirty || s.kept.Subnet != subnet
 	s.kept.Subnet = subnet
-	return s.save()
+	s.mu.Unlock()
+	return s.Save()
 }

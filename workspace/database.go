@@ -134,14 +134,11 @@ func (d *databases) postgres(want login, service string) (string, error) {
 		return "", fmt.Errorf("PostgreSQL at %s: %w", u.Host, explainPostgres(err))
 	}
 	defer conn.Close(ctx)
-	password, err := d.state.Secret("postgres/" + service)
-	if err != nil {
-		return "", err
-	}
+	password := d.state.Secret("postgres/" + service)
 	name := pgx.Identifier{want.role}.Sanitize()
 	for _, statement := range []string{
 		"DO $$ BEGIN CREATE ROLE " + name + " LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-		"ALTER ROLE " + name + " LOGIN PASSWORD '" + password + "'", // rand.Text: letters and digits
+		"ALTER ROLE " + name + " LOGIN PASSWORD '" + password + "'", // letters and digits
 		"GRANT " + name + " TO CURRENT_USER",
 		"CREATE SCHEMA IF NOT EXISTS " + name + " AUTHORIZATION " + name,
 		"REVOKE ALL ON SCHEMA " + name + " FROM PUBLIC",

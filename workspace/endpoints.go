@@ -19,13 +19,12 @@ type endpoints struct {
 	registry *devregistry.Registry
 	gateway  *devgateway.Gateway
 	protocol func(service string) string // of the manifest
-	expected func() []string             // services that have an instance or will soon
 
-	mu sync.Mutex // one table at a time
+	mu sync.Mutex // the gateway must not get an older set after a newer
 }
 
-func newEndpoints(r *devregistry.Registry, g *devgateway.Gateway, protocol func(string) string, expected func() []string) *endpoints {
-	return &endpoints{registry: r, gateway: g, protocol: protocol, expected: expected}
+func newEndpoints(r *devregistry.Registry, g *devgateway.Gateway, protocol func(string) string) *endpoints {
+	return &endpoints{registry: r, gateway: g, protocol: protocol}
 }
 
 // Add implements runtime.Endpoints.
@@ -40,13 +39,13 @@ func (e *endpoints) Add(i runtime.Instance) {
 	}
 	e.registry.Register(devregistry.Instance{ID: i.Instance, Service: i.Service, Address: host, Port: port,
 		Meta: map[string]string{"version": i.Version, "driver": i.Driver}})
-	e.refresh()
+	e.refresh(i.Service)
 }
 
 // Remove implements runtime.Endpoints.
 func (e *endpoints) Remove(i runtime.Instance) {
 	e.registry.Deregister(i.Instance)
-	e.refresh()
+	e.refresh(i.Service)
 }
 
 // Drain implements runtime.Endpoints.
@@ -54,31 +53,27 @@ func (e *endpoints) Drain(ctx context.Context, i runtime.Instance, streams time.
 	e.gateway.Drain(ctx, i.Address, streams)
 }
 
-// refresh gives the gateway what the registry has now.
-func (e *endpoints) refresh() {
+// refresh gives the gateway what the registry has of a service now.
+func (e *endpoints) refresh(service string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, instances := e.registry.Snapshot()
-	byService := map[string][]devgateway.Instance{}
-	for _, service := range e.expected() {
-		byService[service] = nil // its callers are held a moment, not refused
-	}
-	for _, i := range instances {
-		addr := net.JoinHostPort(i.Address, strconv.Itoa(i.Port))
-		byService[i.Service] = append(byService[i.Service], devgateway.Instance{ID: i.ID, Addr: addr,
+	protocol := e.protocol(service)
+	var healthy []devgateway.Instance
+	for _, i := range e.registry.Passing(service) {
+		healthy = append(healthy, devgateway.Instance{ID: i.ID, Addr: net.JoinHostPort(i.Address, strconv.Itoa(i.Port)),
 			// Not h2c is no bar to gRPC, which is always spoken over HTTP/2.
-			HTTP2: e.protocol(i.Service) == "h2c", TCP: e.protocol(i.Service) == "tcp"})
+			HTTP2: protocol == "h2c", TCP: protocol == "tcp"})
 	}
-	e.gateway.SetInstances(byService)
+	e.gateway.SetInstances(service, healthy)
 }
 
 // follow keeps the gateway in step with what others register, until ctx ends.
 func (e *endpoints) follow(ctx context.Context) error {
-	index, _ := e.registry.Snapshot()
-	for ctx.Err() == nil {
-		index = e.registry.Wait(ctx, index)
-		e.refresh()
-	}
+	e.registry.Follow(ctx, func(services []string) {
+		for _, name := range services {
+			e.refresh(name)
+		}
+	})
 	return nil
 }
 

@@ -182,11 +182,7 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 	v.Values["CONSUL_HTTP_ADDR"] = hostOf(w.urls["registry"])
 	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.urls["identity"], m.Name
 	v.Values["OIDC_CLIENT_ID"] = s.Name
-	secret, err := w.state.Secret("oidc/" + s.Name)
-	if err != nil {
-		return err
-	}
-	v.secret("OIDC_CLIENT_SECRET", secret)
+	v.secret("OIDC_CLIENT_SECRET", w.state.Secret("oidc/"+s.Name))
 	if w.broker != nil {
 		v.secret("NATS_URL", w.brokerURL(s.Name))
 	}
@@ -223,7 +219,7 @@ func (w *Workspace) Variables(service string) (*Variables, error) {
 	}
 	if s.Listens() {
 		v.Values["HOST"], v.Values["PORT"] = "127.0.0.1", "0"
-		for _, i := range w.supervisor.Snapshot().Of(service) {
+		for _, i := range w.supervisor.Instances(service) {
 			if host, port, err := net.SplitHostPort(i.Address); err == nil && s.Port == 0 {
 				v.Values["HOST"], v.Values["PORT"] = host, port
 			}

@@ -27,15 +27,11 @@ func users(m *manifest.Workspace) []devidentity.User {
 
 // clients are one for each service and those of the manifest. A client of the
 // manifest that is called as a service adds to that service's.
-func (w *Workspace) clients() ([]devidentity.Client, error) {
+func (w *Workspace) clients() []devidentity.Client {
 	m := w.Manifest()
 	var out []devidentity.Client
 	for _, s := range m.Services {
-		secret, err := w.state.Secret("oidc/" + s.Name)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, devidentity.Client{ID: s.Name, Secret: secret})
+		out = append(out, devidentity.Client{ID: s.Name, Secret: w.state.Secret("oidc/" + s.Name)})
 	}
 	for _, c := range m.Identity.Clients {
 		i := slices.IndexFunc(out, func(o devidentity.Client) bool { return o.ID == c.ID })
@@ -45,28 +41,20 @@ func (w *Workspace) clients() ([]devidentity.Client, error) {
 		}
 		out[i].RedirectURIs, out[i].Roles, out[i].Scopes = c.RedirectURIs, c.Roles, c.Scopes
 	}
-	return out, nil
+	return out
 }
 
 // brokerUsers are one for each service of the manifest, whether it runs or not:
 // its stream must be there for those who consume from it.
-func (w *Workspace) brokerUsers() ([]devbroker.User, error) {
+func (w *Workspace) brokerUsers() []devbroker.User {
 	var out []devbroker.User
 	for _, s := range w.Manifest().Services {
-		password, err := w.state.Secret("nats/" + s.Name)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, devbroker.User{Name: s.Name, Password: password, Publishes: s.Publishes, Consumes: s.Consumes})
+		out = append(out, devbroker.User{Name: s.Name, Password: w.state.Secret("nats/" + s.Name), Publishes: s.Publishes, Consumes: s.Consumes})
 	}
 	if w.options.Outside {
-		password, err := w.state.Secret("nats/" + Outside)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, devbroker.User{Name: Outside, Password: password, Publishes: w.events(), Outside: true})
+		out = append(out, devbroker.User{Name: Outside, Password: w.state.Secret("nats/" + Outside), Publishes: w.events(), Outside: true})
 	}
-	return out, nil
+	return out
 }
 
 // events are all that are published.

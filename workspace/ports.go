@@ -28,7 +28,7 @@ func (m Moved) String() string {
 }
 
 // Listen listens on the loopback port kept under what, or on a new one which it
-// keeps. moved is not nil when the kept one was busy.
+// keeps; Save writes that down. moved is not nil when the kept one was busy.
 func (s *State) Listen(what string) (net.Listener, *Moved, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,13 +42,10 @@ func (s *State) Listen(what string) (net.Listener, *Moved, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for the %s: %w", what, err)
 	}
-	s.kept.Ports[what] = port
+	s.kept.Ports[what], s.dirty = port, true
 	var moved *Moved
 	if kept != 0 {
 		moved = &Moved{What: what, From: kept, To: port}
-	}
-	if err := s.save(); err != nil {
-		return nil, nil, errors.Join(err, ln.Close())
 	}
 	return ln, moved, nil
 }

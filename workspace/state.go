@@ -4,7 +4,10 @@
 package workspace
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,16 +27,17 @@ const StateDir = ".mesh"
 type State struct {
 	Dir string // absolute, 0700
 
-	mu   sync.Mutex
-	kept kept
-	lock *os.File // held while it is open
+	mu    sync.Mutex
+	kept  kept
+	dirty bool     // kept has something that the file has not
+	lock  *os.File // held while it is open
 }
 
 // kept is what the state file holds.
 type kept struct {
-	Ports   map[string]int    `json:"ports"`            // by what listens there
-	Secrets map[string]string `json:"secrets"`          // by whose they are
-	Subnet  string            `json:"subnet,omitempty"` // of the containers' bridge
+	Ports  map[string]int `json:"ports"`            // by what listens there
+	Key    []byte         `json:"key"`              // of 256 bits, from which secrets are derived
+	Subnet string         `json:"subnet,omitempty"` // of the containers' bridge
 }
 
 // OpenState makes the folder where needed and reads what it holds. A folder that
@@ -44,18 +48,20 @@ func OpenState(dir string) (*State, error) {
 			return nil, err
 		}
 	}
-	s := &State{Dir: dir, kept: kept{Ports: map[string]int{}, Secrets: map[string]string{}}}
+	s := &State{Dir: dir, kept: kept{Ports: map[string]int{}}}
 	data, err := os.ReadFile(s.file())
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
 	if err == nil {
 		err = json.Unmarshal(data, &s.kept)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w; delete it to start with new ports and secrets", s.file(), err)
 	}
-	return s, nil
+	if len(s.kept.Key) < sha256.Size {
+		s.kept.Key = make([]byte, sha256.Size)
+		rand.Read(s.kept.Key) // never fails (crypto/rand)
+		s.dirty = true
+	}
+	return s, s.Save()
 }
 
 func (s *State) file() string { return filepath.Join(s.Dir, "data", "state.json") }
@@ -88,24 +94,25 @@ func privateDir(dir string) error {
 	return os.Chmod(dir, 0o700)
 }
 
-// Secret returns the secret kept under name; a new one of 128 bits the first
-// time.
-func (s *State) Secret(name string) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if secret := s.kept.Secrets[name]; secret != "" {
-		return secret, nil
-	}
-	secret := rand.Text()
-	s.kept.Secrets[name] = secret
-	return secret, s.save()
+// Secret is the secret of name: 128 bits in letters and digits, the same from run
+// to run.
+func (s *State) Secret(name string) string {
+	mac := hmac.New(sha256.New, s.kept.Key)
+	mac.Write([]byte(name))
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil)[:16])
 }
 
-// save writes the file; s.mu is held.
-func (s *State) save() error {
-	data, err := json.MarshalIndent(s.kept, "", "  ")
-	if err != nil {
-		return err
+// Save writes down what has changed since.
+func (s *State) Save() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.dirty {
+		return nil
 	}
-	return atomicfile.Write(s.file(), data, 0o600)
+	data, err := json.MarshalIndent(s.kept, "", "  ")
+	if err == nil {
+		err = atomicfile.Write(s.file(), data, 0o600)
+	}
+	s.dirty = err != nil
+	return err
 }

@@ -2,47 +2,134 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/ebef7166/mesh/internal/watch"
 	"github.com/ebef7166/mesh/manifest"
 )
 
-// watch rebuilds what a save affects until ctx ends.
+// watch rebuilds what a save affects until ctx ends, in the workspace's folder
+// and in those of services that lie elsewhere.
 func (w *Workspace) watch(ctx context.Context) error {
-	root := w.Manifest().Dir
-	tree := &watch.Tree{Root: root, Ignore: ignored}
-	err := tree.Run(ctx, func(paths []string) { w.saved(ctx, paths) })
-	if err != nil {
-		// Without it everything still runs; only saves are not seen.
-		w.log.Warn("saves are not watched: " + err.Error())
+	for ctx.Err() == nil {
+		roots := w.watched()
+		trees, cancel := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		for _, root := range roots {
+			tree := &watch.Tree{Root: root, Ignore: w.ignored, Keep: w.kept}
+			changed := func() {
+				if !slices.Equal(w.watched(), roots) {
+					cancel() // a manifest moved a service
+				}
+			}
+			watching.Go(func() { w.follow(trees, tree, changed) })
+		}
+		<-trees.Done()
+		cancel()
+		watching.Wait()
 	}
-	<-ctx.Done()
 	return nil
 }
 
-// ignored is what mesh and builds write themselves.
-func ignored(path string, dir bool) bool {
+func (w *Workspace) follow(ctx context.Context, tree *watch.Tree, applied func()) {
+	if err := tree.Run(ctx, &saves{Workspace: w, applied: applied}); err != nil {
+		// Without it everything still runs; only saves are not seen.
+		w.log.Warn("saves below " + tree.Root + " are not watched: " + watchError(err))
+	}
+}
+
+// watchError names the limit of inotify(7) that err stands for.
+func watchError(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "too many folders: raise fs.inotify.max_user_watches, or name what is generated in .gitignore"
+	case errors.Is(err, syscall.EMFILE):
+		return "too many watchers on this machine: raise fs.inotify.max_user_instances"
+	}
+	return err.Error()
+}
+
+// watched are the folders to watch, sorted.
+func (w *Workspace) watched() []string {
+	roots := []string{w.Manifest().Dir}
+	for _, s := range w.running() {
+		if !slices.ContainsFunc(roots, func(root string) bool { return below(s.Dir, root) }) {
+			roots = append(roots, s.Dir)
+		}
+	}
+	slices.Sort(roots)
+	return roots
+}
+
+func below(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, dir+string(filepath.Separator))
+}
+
+// saves carries out what is saved: builds begin at once, manifests are applied
+// and new versions swapped in when whoever saves is done.
+type saves struct {
+	*Workspace
+	applied   func() // a manifest was applied
+	manifests bool   // one of them was saved in this burst
+}
+
+// Early implements watch.Changes.
+func (s *saves) Early(_ context.Context, paths []string) {
+	s.manifests = slices.ContainsFunc(paths, isManifest)
+	s.prepare(paths)
+}
+
+// Settled implements watch.Changes.
+func (s *saves) Settled(ctx context.Context, paths []string) {
+	defer s.supervisor.Settled()
+	if s.manifests || slices.ContainsFunc(paths, isManifest) {
+		s.manifests = false
+		if _, err := s.Reload(ctx); err != nil {
+			s.log.Error("the manifest is not applied: " + err.Error())
+			return
+		}
+		s.applied()
+	}
+	s.prepare(paths)
+}
+
+func (s *saves) prepare(paths []string) {
+	if names := affected(s.running(), paths); len(names) > 0 {
+		_ = s.supervisor.Prepare(names...) // one that was removed meanwhile needs no build
+	}
+}
+
+// ignored is what mesh and builds write themselves. Where a service says what is
+// watched, nothing else decides.
+func (w *Workspace) ignored(path string, dir bool) bool {
 	base := filepath.Base(path)
-	if dir {
-		return base == StateDir || base == "bin" || base == "dist" || base == "target" || base == "__pycache__" || strings.HasPrefix(base, ".")
+	switch {
+	case base == StateDir:
+		return true
+	case w.explicit(path):
+		return false
+	case dir:
+		return base == "bin" || base == "dist" || base == "target" || base == "__pycache__" || strings.HasPrefix(base, ".")
 	}
 	return strings.HasSuffix(base, ".log") || strings.HasSuffix(base, ".pyc") || strings.Contains(base, ".db")
 }
 
-func (w *Workspace) saved(ctx context.Context, paths []string) {
-	if slices.ContainsFunc(paths, isManifest) {
-		if _, err := w.Reload(ctx); err != nil {
-			w.log.Error("the manifest is not applied: " + err.Error())
-			return
-		}
-	}
-	names := affected(w.running(), paths)
-	if len(names) > 0 {
-		_ = w.supervisor.Rebuild(names...) // one that was removed meanwhile needs no build
-	}
+// kept is what counts although it is not committed.
+func (w *Workspace) kept(path string, _ bool) bool {
+	base := filepath.Base(path)
+	return isManifest(path) || base == ".env" || w.explicit(path)
+}
+
+// explicit reports whether path lies in the folder of a service that says itself
+// what is watched.
+func (w *Workspace) explicit(path string) bool {
+	owner := ownerOf(w.running(), path)
+	return owner != nil && len(owner.Watch) > 0
 }
 
 func isManifest(path string) bool {
@@ -80,7 +167,7 @@ func affected(services []*manifest.Service, paths []string) []string {
 func ownerOf(services []*manifest.Service, path string) *manifest.Service {
 	var owner *manifest.Service
 	for _, s := range services {
-		if strings.HasPrefix(path, s.Dir+string(filepath.Separator)) && (owner == nil || len(s.Dir) > len(owner.Dir)) {
+		if below(path, s.Dir) && (owner == nil || len(s.Dir) > len(owner.Dir)) {
 			owner = s
 		}
 	}

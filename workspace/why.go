@@ -58,6 +58,9 @@ func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) E
 		return e
 	}
 	e.instance(s, worst, now, m)
+	if progress := service.BuildProgress(); progress != "" {
+		e.Causes = append(e.Causes, progress)
+	}
 	return e
 }
 
@@ -102,7 +105,7 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 	case runtime.Pending:
 		e.waiting(s, now, m, map[string]bool{})
 	case runtime.Building:
-		e.Causes = append(e.Causes, "its first build is under way")
+		e.Causes = append(e.Causes, "its first build is not done yet")
 		e.Next = "wait; mesh logs " + s.Name + " -f shows the build"
 	case runtime.Stopping:
 		e.Causes = append(e.Causes, "it finishes what it works on, and then ends")
@@ -113,7 +116,7 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 			e.Causes, e.Next = append(e.Causes, "the task has done its work"), "mesh run "+s.Name+" runs it again"
 		}
 	case runtime.Healthy:
-		e.Causes = append(e.Causes, fmt.Sprintf("%s is healthy and takes traffic", i.Instance))
+		e.Causes = append(e.Causes, i.Instance+" "+wellBecause(s))
 		if i.StartedAt != nil {
 			e.Causes = append(e.Causes, "it runs since "+i.StartedAt.Format(time.TimeOnly))
 		}
@@ -122,6 +125,19 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 			e.Next = "mend the code and save, or mesh restart " + s.Name + " to try it once more"
 		}
 	}
+}
+
+// wellBecause says what being healthy means for a service of its kind.
+func wellBecause(s *manifest.Service) string {
+	switch {
+	case s.External():
+		return "runs elsewhere, at " + s.URL + ": it is sent requests, and not probed"
+	case s.Kind == manifest.KindWorker && s.Health == nil:
+		return "is healthy: it has run for more than a second"
+	case s.Kind == manifest.KindWorker:
+		return "is healthy: its probe says so"
+	}
+	return "is healthy and takes traffic"
 }
 
 func (e *Explanation) exit(i runtime.Instance) {

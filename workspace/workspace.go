@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -78,7 +79,7 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), manifest: m, selected: selected,
-		urls: map[string]string{}, listeners: map[string][]net.Listener{}, processes: process.NewDriver(), usage: usage{samples: map[int]sample{}}}
+		urls: map[string]string{}, listeners: map[string][]net.Listener{}, processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -170,16 +171,8 @@ func (w *Workspace) took(name string, ln net.Listener) error {
 
 // builtins makes the parts; nothing is served yet.
 func (w *Workspace) builtins() (err error) {
-	clients, err := w.clients()
-	if err != nil {
-		return err
-	}
 	w.identity, err = devidentity.New(devidentity.Config{Dir: w.state.Path("data", "identity"), Issuer: w.urls["identity"],
-		Audience: w.manifest.Name, Users: users(w.manifest), Clients: clients, Logger: w.log.With("part", "identity")})
-	if err != nil {
-		return fmt.Errorf("identity: %w", err)
-	}
-	brokerUsers, err := w.brokerUsers()
+		Audience: w.manifest.Name, Users: users(w.manifest), Clients: w.clients(), Logger: w.log.With("part", "identity")})
 	if err != nil {
 		return err
 	}
@@ -195,7 +188,7 @@ func (w *Workspace) builtins() (err error) {
 	if err := ln.Close(); err != nil {
 		return err
 	}
-	w.broker, err = devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: brokerUsers, Logger: w.log.With("part", "broker")})
+	w.broker, err = devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: w.brokerUsers(), Logger: w.log.With("part", "broker")})
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
@@ -208,8 +201,8 @@ func (w *Workspace) builtins() (err error) {
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
 	w.registry = devregistry.New()
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
-		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why})
-	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf, w.expected)
+		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Expected: w.expected})
+	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
 	w.links = newLinks(w.gateway, w.state, w.containers, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
 	return w.containers.relayDatabases(w.manifest)
@@ -234,7 +227,7 @@ func (w *Workspace) configure(ctx context.Context) error {
 		return fmt.Errorf("routes: %w", err)
 	}
 	w.gateway.SetTable(table)
-	return w.links.apply(ctx, selected, w.options.Outside)
+	return errors.Join(w.links.apply(ctx, selected, w.options.Outside), w.state.Save())
 }
 
 // Run serves and supervises until ctx ends, and then stops the services in
@@ -338,18 +331,10 @@ func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manife
 	w.mu.Lock()
 	w.manifest, w.selected, w.options.Selection = m, selected, sel
 	w.mu.Unlock()
-	clients, err := w.clients()
-	if err != nil {
+	if err := w.identity.Update(users(m), w.clients()); err != nil {
 		return nil, err
 	}
-	if err := w.identity.Update(users(m), clients); err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
-	}
-	brokerUsers, err := w.brokerUsers()
-	if err != nil {
-		return nil, err
-	}
-	if err := w.broker.Apply(ctx, brokerUsers); err != nil {
+	if err := w.broker.Apply(ctx, w.brokerUsers()); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if err := w.configure(ctx); err != nil {
@@ -446,12 +431,15 @@ func (w *Workspace) Routes() []devgateway.Route { return w.gateway.Routes() }
 // URLs are the addresses of the built-ins, by name.
 func (w *Workspace) URLs() map[string]string { return w.urls }
 
+// Means names how the processes of services are held together, for people.
+func (w *Workspace) Means() string { return w.processes.Means() }
+
 // PID of the daemon.
 func (w *Workspace) PID() int { return os.Getpid() }
 
 // why says for a gateway's 503 what is the matter with a service.
 func (w *Workspace) why(service string) string {
-	worst, found := worstOf(w.supervisor.Snapshot().Of(service))
+	worst, found := worstOf(w.supervisor.Instances(service))
 	if !found {
 		return "it does not run"
 	}
@@ -461,14 +449,8 @@ func (w *Workspace) why(service string) string {
 	return "it is " + string(worst.State) + ": " + worst.Reason
 }
 
-// expected are the services of this run that have an instance, or will have one
-// soon by themselves.
-func (w *Workspace) expected() []string {
-	var names []string
-	for _, i := range w.supervisor.Snapshot().Instances {
-		if !i.State.Final() {
-			names = append(names, i.Service)
-		}
-	}
-	return slices.Compact(names)
+// expected reports whether a service has an instance, or will have one soon by
+// itself.
+func (w *Workspace) expected(service string) bool {
+	return slices.ContainsFunc(w.supervisor.Instances(service), func(i runtime.Instance) bool { return !i.State.Final() })
 }

@@ -37,9 +37,12 @@ func TestStateIsKept(t *testing.T) {
 	if err != nil || moved != nil {
 		t.Fatal(moved, err)
 	}
-	secret, err := s.Secret("oidc/cart")
-	if err != nil || len(secret) < 22 {
-		t.Fatalf("%q %v", secret, err)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	secret := s.Secret("oidc/cart")
+	if len(secret) < 22 || secret == s.Secret("oidc/profile") {
+		t.Fatalf("%q", secret)
 	}
 	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v", info.Mode())
@@ -49,7 +52,7 @@ func TestStateIsKept(t *testing.T) {
 	}
 
 	again := openState(t, dir)
-	if got, _ := again.Secret("oidc/cart"); got != secret {
+	if got := again.Secret("oidc/cart"); got != secret {
 		t.Error("the secret changed")
 	}
 	// The kept port is busy, so another is taken, and this is said.
@@ -59,6 +62,9 @@ func TestStateIsKept(t *testing.T) {
 	}
 	if !strings.Contains(moved.String(), "registry is busy") {
 		t.Error(moved)
+	}
+	if err := again.Save(); err != nil {
+		t.Fatal(err)
 	}
 	ln.Close()
 	address := other.Addr().String()
@@ -277,6 +283,11 @@ func TestExplain(t *testing.T) {
 	if e := explain(c, now, m); !strings.Contains(strings.Join(e.Causes, "\n"), "x.go:1:1") || !strings.Contains(e.Next, "save") {
 		t.Errorf("%+v", e)
 	}
+	building := runtime.Snapshot{Services: []runtime.Service{{Name: "c", Building: true, Progress: "compiles x, 1 of 9"}},
+		Instances: []runtime.Instance{{Service: "c", Instance: "c-1", State: runtime.Building}}}
+	if e := explain(c, building, m); !slices.Contains(e.Causes, "building: compiles x, 1 of 9") {
+		t.Errorf("building: %+v", e)
+	}
 	zero := 0
 	stopped := runtime.Snapshot{Services: []runtime.Service{{Name: "c"}}, Instances: []runtime.Instance{{Service: "c", Instance: "c-1", State: runtime.Exited, ExitCode: &zero, Reason: "stopped"}}}
 	if e := explain(c, stopped, m); e.Next != "mesh start c" || len(e.Causes) != 1 {
@@ -285,6 +296,12 @@ func TestExplain(t *testing.T) {
 	stopped.Instances[0].State, stopped.Instances[0].Reason = runtime.Healthy, "the new version did not become healthy"
 	if e := explain(c, stopped, m); !strings.Contains(e.Next, "mesh restart c") {
 		t.Errorf("the old version serves: %+v", e)
+	}
+	worker := *c
+	worker.Kind = manifest.KindWorker
+	stopped.Instances[0].Reason = ""
+	if all := strings.Join(explain(&worker, stopped, m).Causes, "\n"); strings.Contains(all, "traffic") || !strings.Contains(all, "c-1 is healthy") {
+		t.Errorf("a worker: %s", all)
 	}
 	if e := explain(c, runtime.Snapshot{}, m); e.State != "not running" || e.Next != "mesh up c" {
 		t.Errorf("%+v", e)

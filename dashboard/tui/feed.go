@@ -58,8 +58,8 @@ func (f *feed) wait() {
 func (f *feed) watch(ctx context.Context) {
 	var last runtime.Snapshot
 	err := f.client.Watch(ctx, func(now runtime.Snapshot) bool {
-		last = now
-		f.states.put(now)
+		last = now.Clone() // it goes to another goroutine
+		f.states.put(last)
 		return false
 	})
 	if ctx.Err() == nil {

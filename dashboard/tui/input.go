@@ -11,6 +11,7 @@ func (m model) press(msg tea.KeyPressMsg) (tea.Model, tea.Cmd) {
 	k := newKeys(m.status.owner)
 	switch {
 	case key.Matches(msg, k.interrupt):
+		m.left = Interrupted
 		return m, tea.Quit
 	case m.overlay.open():
 		return m.pressOverlay(msg, k)

@@ -205,6 +205,21 @@ func TestStopsInTerminal(t *testing.T) {
 	s.shows("small was stopped from elsewhere", "left with 0")
 }
 
+// TestInterruptInTerminal is Ctrl-C, in a dashboard that owns the workspace and in
+// one that looks on.
+func TestInterruptInTerminal(t *testing.T) {
+	s := newScreen(t, 80, 24, "mesh up; echo ended with $?")
+	s.shows("› good", "● healthy")
+	s.keys("C-c")
+	s.shows("ended with 130")
+	s.keys("clear; mesh up -d --wait-timeout 1s -q; mesh dash; echo left with $?", "Enter")
+	s.shows("Log of all services")
+	s.keys("C-c")
+	s.shows("left with 130")
+	s.keys("clear; mesh ps | head -2", "Enter")
+	s.shows("good-1", "healthy")
+}
+
 // TestNoColour is a terminal that must not get colours.
 func TestNoColour(t *testing.T) {
 	s := newScreen(t, 80, 24, "NO_COLOR=1 mesh up")

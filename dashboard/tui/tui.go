@@ -32,9 +32,11 @@ type Left int
 const (
 	Quit Left = iota
 	Detached
+	Interrupted
 )
 
-// Run shows the dashboard until it is left, ctx ends, or the daemon does.
+// Run shows the dashboard until it is left, ctx ends, or the daemon does. Ctrl-C,
+// a key here, ends it as the signal does elsewhere: with context.Canceled.
 func Run(ctx context.Context, client *control.Client, o Options) (Left, error) {
 	feeding, stop := context.WithCancel(ctx)
 	f := newFeed(client)
@@ -57,6 +59,9 @@ func Run(ctx context.Context, client *control.Client, o Options) (Left, error) {
 		return Quit, fmt.Errorf("terminal dashboard: %w", err)
 	}
 	m := final.(model)
+	if m.left == Interrupted {
+		return Interrupted, context.Canceled
+	}
 	return m.left, farewell(o.Out, m)
 }
 

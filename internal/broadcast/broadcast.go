@@ -62,6 +62,13 @@ func (t *Topic[T]) Update(change func() (T, bool)) {
 	}
 }
 
+// Hold runs f while nothing can be published.
+func (t *Topic[T]) Hold(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f()
+}
+
 func (t *Topic[T]) weight(v T) int {
 	if t.Weigh == nil {
 		return 1

@@ -21,6 +21,7 @@ type options struct {
 	exitCode     int
 	ignoreTerm   bool
 	fork, setsid bool
+	hide         bool
 	leak         bool
 	readyAfter   time.Duration
 	neverReady   bool
@@ -53,6 +54,7 @@ func parse() *options {
 	flag.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM and SIGINT")
 	flag.BoolVar(&o.fork, "fork", false, "start a child that sleeps")
 	flag.BoolVar(&o.setsid, "setsid", false, "start a child in a session of its own, whose parent exits")
+	flag.BoolVar(&o.hide, "hide", false, "start a child in a session and with an environment of its own, whose parent exits")
 	flag.BoolVar(&o.leak, "leak", false, "the children keep stdout")
 	flag.DurationVar(&o.readyAfter, "ready-after", 0, "/readyz answers 503 until then")
 	flag.BoolVar(&o.neverReady, "never-ready", false, "/readyz answers 503 for ever")
@@ -70,6 +72,9 @@ func (o *options) spawn() {
 	}
 	if o.setsid {
 		o.start("setsid sleep 1000 & exit 0")
+	}
+	if o.hide {
+		o.start("echo hidden $$; env -i setsid sleep 1001 & exit 0")
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package watch tells which files below a folder have changed, in handfuls: an
-// editor that writes one file in five steps is one change.
+// Package watch tells which files below a folder have changed: at once, for work
+// that can be thrown away, and when no more comes, since an editor that writes
+// one file in five steps makes one change.
 package watch
 
 import (
@@ -16,9 +17,11 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// How long changes are gathered: until nothing has changed for Quiet, but never
-// longer than Ceiling after the first, so that steady writing is still seen.
+// How long changes are gathered: for Early, so that the steps of one write are
+// one change; then until nothing has changed for Quiet, but never longer than
+// Ceiling after the first, so that steady writing is still seen.
 const (
+	Early   = 5 * time.Millisecond
 	Quiet   = 50 * time.Millisecond
 	Ceiling = time.Second
 )
@@ -26,63 +29,78 @@ const (
 // Tree watches the folders below Root.
 type Tree struct {
 	Root string
-	// Ignore reports files and folders that do not count, by their path below
-	// Root with slashes.
+	// Ignore reports files and folders that do not count, by their absolute path.
 	Ignore func(path string, dir bool) bool
+	// Keep reports what counts although a .gitignore names it. Nil: nothing.
+	Keep func(path string, dir bool) bool
 
-	watcher *fsnotify.Watcher
+	git      gitignores
+	watcher  *fsnotify.Watcher
+	gathered map[string]bool // since the last telling
 }
 
-// Run calls changed with the paths that changed, absolute and sorted, until ctx
-// ends. Changes that happen while changed runs are gathered for the next call.
-func (t *Tree) Run(ctx context.Context, changed func(paths []string)) error {
+// Changes is told what has changed, absolute and sorted.
+type Changes interface {
+	// Early is told of the first changes of a burst.
+	Early(ctx context.Context, paths []string)
+	// Settled ends a burst; it is told of what has changed since Early.
+	Settled(ctx context.Context, paths []string)
+}
+
+// Run tells of changes until ctx ends. What happens while it tells is gathered.
+func (t *Tree) Run(ctx context.Context, to Changes) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return err
 	}
 	defer watcher.Close()
 	t.watcher = watcher
-	gathered := map[string]bool{}
-	if err := t.add(t.Root, nil); err != nil {
+	t.gathered = map[string]bool{}
+	if err := t.add(t.Root, false); err != nil {
 		return err
 	}
-	var quiet, ceiling <-chan time.Time
+	var early, quiet, ceiling <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-watcher.Errors:
-			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				gathered[t.Root] = true // something was lost: all of it may have changed
-				quiet = time.After(Quiet)
-			}
-		case event := <-watcher.Events:
-			if !t.take(event, gathered) {
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
 				continue
 			}
-			quiet = time.After(Quiet)
-			if ceiling == nil {
-				ceiling = time.After(Ceiling)
+			t.gathered[t.Root] = true // something was lost: all of it may have changed
+		case event := <-watcher.Events:
+			if !t.take(event) {
+				continue
 			}
+		case <-early:
+			early = nil
+			to.Early(ctx, t.flush())
+			continue
 		case <-quiet:
-			flush(&gathered, changed)
-			quiet, ceiling = nil, nil
+			to.Settled(ctx, t.flush())
+			early, quiet, ceiling = nil, nil, nil
+			continue
 		case <-ceiling:
-			flush(&gathered, changed)
-			quiet, ceiling = nil, nil
+			to.Settled(ctx, t.flush())
+			early, quiet, ceiling = nil, nil, nil
+			continue
+		}
+		quiet = time.After(Quiet)
+		if ceiling == nil {
+			early, ceiling = time.After(Early), time.After(Ceiling)
 		}
 	}
 }
 
-func flush(gathered *map[string]bool, changed func([]string)) {
-	if len(*gathered) > 0 {
-		changed(slices.Sorted(maps.Keys(*gathered)))
-	}
-	*gathered = map[string]bool{}
+func (t *Tree) flush() []string {
+	paths := slices.Sorted(maps.Keys(t.gathered))
+	clear(t.gathered)
+	return paths
 }
 
 // take notes what an event says; false when it does not count.
-func (t *Tree) take(event fsnotify.Event, gathered map[string]bool) bool {
+func (t *Tree) take(event fsnotify.Event) bool {
 	info, err := os.Lstat(event.Name)
 	dir := err == nil && info.IsDir()
 	if t.ignored(event.Name, dir) || event.Op == fsnotify.Chmod {
@@ -90,18 +108,21 @@ func (t *Tree) take(event fsnotify.Event, gathered map[string]bool) bool {
 	}
 	if dir && event.Has(fsnotify.Create) {
 		// What was written into the folder before it was watched had no event.
-		_ = t.add(event.Name, gathered) // gone again meanwhile
-		return len(gathered) > 0
+		_ = t.add(event.Name, true) // gone again meanwhile
+		return len(t.gathered) > 0
 	}
 	if !dir {
-		gathered[event.Name] = true
+		t.gathered[event.Name] = true
+	}
+	if filepath.Base(event.Name) == gitignoreFile {
+		t.readIgnores(filepath.Dir(event.Name))
 	}
 	return !dir
 }
 
-// add watches dir and all folders below it, and notes the files there are when
-// found is not nil.
-func (t *Tree) add(dir string, found map[string]bool) error {
+// add watches dir and all folders below it, and with note also notes the files
+// that are there.
+func (t *Tree) add(dir string, note bool) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
@@ -114,9 +135,11 @@ func (t *Tree) add(dir string, found map[string]bool) error {
 			}
 			return nil
 		case d.IsDir():
+			rel, _ := filepath.Rel(t.Root, path) // it is below Root
+			t.git.read(t.Root, rel)
 			return t.watcher.Add(path)
-		case found != nil:
-			found[path] = true
+		case note:
+			t.gathered[path] = true
 		}
 		return nil
 	})
@@ -127,7 +150,17 @@ func (t *Tree) ignored(path string, dir bool) bool {
 	if err != nil || rel == "." {
 		return false
 	}
-	return noise(filepath.Base(rel), dir) || t.Ignore != nil && t.Ignore(filepath.ToSlash(rel), dir)
+	return noise(filepath.Base(rel), dir) || t.Ignore != nil && t.Ignore(path, dir) ||
+		t.git.match(rel, dir) && (t.Keep == nil || !t.Keep(path, dir))
+}
+
+// readIgnores takes in a .gitignore that has changed: what it leaves out no more
+// is watched from now on.
+func (t *Tree) readIgnores(dir string) {
+	if rel, err := filepath.Rel(t.Root, dir); err == nil {
+		t.git.read(t.Root, rel)
+		_ = t.add(dir, false) // gone again meanwhile
+	}
 }
 
 // noise is what editors, version control and package managers write.

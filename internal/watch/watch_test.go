@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ func run(t *testing.T, tree *Tree) chan []string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	changes, done := make(chan []string, 100), make(chan error)
-	go func() { done <- tree.Run(ctx, func(paths []string) { changes <- paths }) }()
+	go func() { done <- tree.Run(ctx, teller(changes)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -35,6 +36,12 @@ func run(t *testing.T, tree *Tree) chan []string {
 		}
 	}
 }
+
+// teller hands on whatever it is told.
+type teller chan []string
+
+func (c teller) Early(_ context.Context, paths []string)   { c <- paths }
+func (c teller) Settled(_ context.Context, paths []string) { c <- paths }
 
 func write(t *testing.T, path string) {
 	t.Helper()
@@ -69,7 +76,7 @@ func sees(t *testing.T, changes chan []string, path string) {
 
 func TestTree(t *testing.T) {
 	dir := t.TempDir()
-	changes := run(t, &Tree{Root: dir, Ignore: func(path string, _ bool) bool { return path == "ignored" }})
+	changes := run(t, &Tree{Root: dir, Ignore: func(path string, _ bool) bool { return filepath.Base(path) == "ignored" }})
 	for _, name := range []string{"a.go", "new/folder/b.go", "new/folder/c.go"} {
 		write(t, filepath.Join(dir, "ignored", "x.go"))
 		write(t, filepath.Join(dir, "a.go~"))
@@ -105,4 +112,70 @@ func TestSteadyWritingIsStillTold(t *testing.T) {
 		case <-time.After(Quiet / 5):
 		}
 	}
+}
+
+// bursts counts what it is told.
+type bursts struct{ early, settled chan []string }
+
+func (b bursts) Early(_ context.Context, paths []string)   { b.early <- paths }
+func (b bursts) Settled(_ context.Context, paths []string) { b.settled <- paths }
+
+func TestTheFirstOfABurstIsToldAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	told, done := bursts{make(chan []string, 100), make(chan []string, 100)}, make(chan error)
+	go func() { done <- (&Tree{Root: dir}).Run(ctx, told) }()
+	path := filepath.Join(dir, "a.go")
+	var early []string
+	for early == nil { // until it watches
+		write(t, path)
+		select {
+		case early = <-told.early:
+		case <-time.After(2 * Early):
+		}
+	}
+	if len(early) != 1 || early[0] != path {
+		t.Errorf("early: %v", early)
+	}
+	<-told.settled // every burst ends, also when nothing more came
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGitignore(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		".gitignore":     "*.gen\n# a comment\n/out/\n!keep.gen\nmesh.local.yaml\n",
+		"sub/.gitignore": "local\n!*.gen\n",
+	} {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree := &Tree{Root: dir, Keep: func(path string, _ bool) bool { return filepath.Base(path) == "mesh.local.yaml" }}
+	changes := run(t, tree)
+	told := func(name string) {
+		t.Helper()
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		write(t, path)
+		sees(t, changes, path)
+	}
+	for _, name := range []string{"ignored.gen", "out/ignored", "sub/local"} {
+		write(t, filepath.Join(dir, filepath.FromSlash(name)))
+	}
+	told("keep.gen")
+	told("sub/b.gen")
+	told("mesh.local.yaml")
+	told("local")
+	// One that changes counts from then on.
+	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*.go\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, changes, filepath.Join(dir, ".gitignore"))
+	write(t, filepath.Join(dir, "ignored.go"))
+	told("x.gen")
+	told("out/deep")
 }

@@ -94,11 +94,26 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(func() { store.Close() })
 	r.Builder = &Builder{Dir: dir, Bin: filepath.Join(dir, ".mesh", "bin"), Logs: store, Environment: plainEnv{},
-		Processes: process.NewDriver(), Progress: func(string, string) {}}
+		Processes: processes(t), Progress: func(string, string) {}}
 	for name, pkg := range map[string]string{"a": "./cmd/server", "b": "./cmd/server", "c": "."} {
 		r.services = append(r.services, &manifest.Service{Name: name, Dir: filepath.Join(dir, "services", name), Go: pkg})
 	}
 	return r
+}
+
+// processes is a driver that runs until the test ends.
+func processes(t *testing.T) *process.Driver {
+	d := process.NewDriver(t.TempDir())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return d
 }
 
 func (r *rig) write(path, text string) {

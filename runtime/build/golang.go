@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/process"
 )
 
 // golang builds Go services, and packs those that run in containers.
@@ -95,7 +98,11 @@ func distinct(services []*manifest.Service) [][]*manifest.Service {
 
 // program is the name that `go build -o dir/` gives a service's program.
 func program(s *manifest.Service) string {
-	return filepath.Base(filepath.Join(s.Dir, filepath.FromSlash(s.Go)))
+	name := filepath.Base(filepath.Join(s.Dir, filepath.FromSlash(s.Go)))
+	if goruntime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return name
 }
 
 // round is one `go build` for several services.
@@ -145,7 +152,7 @@ func (r *round) fail(err error) {
 func (r *round) collect(out string) []*manifest.Service {
 	var missing []*manifest.Service
 	for _, s := range r.services {
-		path := filepath.Join(out, program(s)+executableSuffix)
+		path := filepath.Join(out, program(s))
 		if _, err := os.Stat(path); err != nil {
 			missing = append(missing, s)
 			continue
@@ -272,18 +279,19 @@ func (r *round) run(ctx context.Context, out string) (string, error) {
 		}
 		args = append(args, "./"+filepath.ToSlash(rel))
 	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir, cmd.WaitDelay = r.dir, time.Second
-	interruptible(cmd)
-	cmd.Env = append(os.Environ(), r.target.env()...)
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", errors.New("go: no such program on PATH; install Go from https://go.dev/dl, or start mesh from a shell that has it")
+	}
+	marker := "MESH_BUILD=" + filepath.Base(out)
+	env := slices.Concat(os.Environ(), r.target.env(), []string{marker})
 	if r.work != "" {
-		cmd.Env = append(cmd.Env, "GOWORK="+r.work)
+		env = append(env, "GOWORK="+r.work)
 	}
 	listener := &listener{round: r}
-	cmd.Stdout, cmd.Stderr = listener, listener
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrNotFound) {
-		return "", errors.New("go: no such program on PATH; install Go from https://go.dev/dl, or start mesh from a shell that has it")
+	// All that go build says goes to stderr (go help build, -v).
+	exit, err := r.Processes.Exec(ctx, process.Spec{Argv: append([]string{"go"}, args...), Dir: r.dir, Env: env, Marker: marker, Stdout: io.Discard, Stderr: listener})
+	if err == nil && exit.Code != 0 {
+		err = fmt.Errorf("go build: %s", exit)
 	}
 	return listener.errors.String(), err
 }

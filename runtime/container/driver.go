@@ -53,7 +53,13 @@ func (e *Engine) start(ctx context.Context, l runtime.Launch) (*running, error) 
 	}
 	c := &running{engine: e, id: created.ID, service: l.Service, stdout: l.Stdout, stderr: l.Stderr,
 		exited: make(chan struct{}), done: make(chan struct{})}
-	if err := c.begin(ctx, port(l.Env)); err != nil {
+	e.remember(l.Instance, c)
+	inner := ""
+	if l.Address != "" {
+		inner = port(l.Env)
+	}
+	if err := c.begin(ctx, inner); err != nil {
+		e.forget(c)
 		e.discard(ctx, c.id)
 		return nil, err
 	}

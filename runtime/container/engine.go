@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,6 +54,9 @@ type Engine struct {
 
 	images imageCache
 	bridge *Bridge // set by Connect
+
+	mu      sync.Mutex
+	running map[string]*running // by instance
 }
 
 // Connect finds the engine at DOCKER_HOST and makes sure that the workspace has
@@ -62,7 +66,7 @@ func Connect(ctx context.Context, owner Owner, kept string) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{api: api, owner: owner}
+	e := &Engine{api: api, owner: owner, running: map[string]*running{}}
 	if err := e.prepare(ctx, kept); err != nil {
 		api.Close()
 		return nil, err

@@ -1,20 +1,20 @@
 package container
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
-)
 
-// maxSaid is how much of a command's output is kept for a message.
-const maxSaid = 4 << 10
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/process"
+)
 
 // ErrNoProgram says that a container does not have the program.
 var ErrNoProgram = errors.New("no such program")
@@ -85,19 +85,29 @@ func (e *Engine) exec(ctx context.Context, id string, argv []string, s Streams) 
 	return found.ExitCode, err
 }
 
-// command runs a command and keeps what it said.
-func (e *Engine) command(ctx context.Context, id string, argv []string) ([]byte, int, error) {
-	said := &start{}
-	code, err := e.exec(ctx, id, argv, Streams{Out: said, Err: said})
-	return said.Bytes(), code, e.explain(err)
+// Exec implements runtime.Driver.
+func (e *Engine) Exec(ctx context.Context, l runtime.Launch) (process.Exit, error) {
+	e.mu.Lock()
+	c := e.running[l.Instance]
+	e.mu.Unlock()
+	if c == nil {
+		return process.Exit{}, errors.New("its container has ended")
+	}
+	code, err := e.exec(ctx, c.id, l.Argv, Streams{Out: l.Stdout, Err: l.Stderr})
+	return process.Exit{Code: code}, e.explain(err)
 }
 
-// start keeps the start of what is written to it.
-type start struct{ bytes.Buffer }
+// remember makes the container the one that commands for its instance run in.
+func (e *Engine) remember(instance string, c *running) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running[instance] = c
+}
 
-func (s *start) Write(p []byte) (int, error) {
-	s.Buffer.Write(p[:min(len(p), max(0, maxSaid-s.Len()))])
-	return len(p), nil
+func (e *Engine) forget(c *running) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	maps.DeleteFunc(e.running, func(_ string, other *running) bool { return other == c })
 }
 
 // killCommand ends a command that runs in a container: the engine has no word

@@ -112,6 +112,7 @@ func (c *running) look(ctx context.Context, port string) error {
 func (c *running) follow(ctx context.Context) {
 	defer close(c.done)
 	defer c.abandon()
+	defer c.engine.forget(c)
 	code := c.wait(ctx)
 	c.exit = c.exitOf(ctx, code)
 	close(c.exited)
@@ -234,9 +235,4 @@ func (c *running) kill(ctx context.Context, signal syscall.Signal) error {
 	defer cancel()
 	_, err := c.engine.api.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: strconv.Itoa(int(signal))})
 	return err
-}
-
-// Command runs a command inside and returns what it said, for a probe.
-func (c *running) Command(ctx context.Context, argv []string) (output []byte, code int, err error) {
-	return c.engine.command(ctx, c.id, argv)
 }

@@ -14,11 +14,12 @@ type output struct {
 	writers [2]*os.File // the process's ends
 	readers [2]*os.File
 	to      [2]io.Writer
+	buffers *sync.Pool
 	copying sync.WaitGroup
 }
 
-func newOutput(stdout, stderr io.Writer) (*output, error) {
-	o := &output{to: [2]io.Writer{stdout, stderr}}
+func newOutput(buffers *sync.Pool, stdout, stderr io.Writer) (*output, error) {
+	o := &output{buffers: buffers, to: [2]io.Writer{stdout, stderr}}
 	for i := range o.readers {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -47,22 +48,14 @@ func closeFile(f *os.File) {
 func (o *output) started() {
 	for i := range o.readers {
 		closeFile(o.writers[i])
-		o.copying.Go(func() { copyAll(o.to[i], o.readers[i]) })
+		o.copying.Go(func() { o.copyAll(o.to[i], o.readers[i]) })
 	}
 }
 
-// copyAll reads until the end. What cannot be written is dropped: the process
-// must never be held up by its log.
-func copyAll(to io.Writer, from *os.File) {
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buf)
-		if n > 0 {
-			_, _ = to.Write(buf[:n])
-		}
-		if err != nil { // the end, or the deadline that finish sets
-			break
-		}
+// copyAll reads until the end, or the deadline that finish sets. What cannot be
+// written is dropped: the process must never be held up by its log.
+func (o *output) copyAll(to io.Writer, from *os.File) {
+	for o.copySome(to, from) == nil {
 	}
 	if c, ok := to.(io.Closer); ok {
 		_ = c.Close()

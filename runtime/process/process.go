@@ -20,6 +20,9 @@ import (
 // instance is gone: what is left in the pipe.
 const outputGrace = time.Second
 
+// outputBuffer is how much is read at once, the size of a pipe.
+const outputBuffer = 64 << 10
+
 // Spec says what to run.
 type Spec struct {
 	Argv   []string // the program and its arguments
@@ -44,14 +47,19 @@ func (e Exit) String() string {
 }
 
 // Driver starts processes and adopts what they leave behind. Run must be
-// running while there are any.
+// running while there are any. Nothing else in this program may start a process
+// or wait for one: the driver takes every child that it did not start for one
+// that was adopted.
 type Driver struct {
-	mu    sync.Mutex
-	owned map[int]*Process // by pid, not reaped yet
+	buffers sync.Pool // of *[]byte, for output
+	holder  holder    // what the operating system needs to hold processes together
 }
 
-// NewDriver returns a driver without any processes.
-func NewDriver() *Driver { return &Driver{owned: map[int]*Process{}} }
+// NewDriver returns a driver without any processes. state is a folder in which
+// it remembers what a later start needs to find what is left.
+func NewDriver(state string) *Driver {
+	return &Driver{holder: newHolder(state), buffers: sync.Pool{New: func() any { return new(make([]byte, outputBuffer)) }}}
+}
 
 // Process is one that was started. It owns the goroutines that read its output
 // and wait for it; they end by themselves after the process does.
@@ -59,6 +67,7 @@ type Process struct {
 	driver *Driver
 	cmd    *exec.Cmd
 	marker string
+	held   held // by the operating system's means
 	exit   Exit
 	done   chan struct{} // closed when the whole tree is gone and the output read
 	exited chan struct{} // closed when the process itself has ended
@@ -72,19 +81,18 @@ type Process struct {
 func (d *Driver) Start(spec Spec) (*Process, error) {
 	cmd := exec.Command(spec.Argv[0], spec.Argv[1:]...)
 	cmd.Dir, cmd.Env = spec.Dir, spec.Env
-	cmd.SysProcAttr = newGroup()
 	// A path with a slash is meant from the service's folder, as in a shell.
 	if cmd.Err != nil && !errors.Is(cmd.Err, exec.ErrDot) {
 		return nil, startError(spec.Argv[0], cmd.Err)
 	}
 	cmd.Err = nil
-	out, err := newOutput(spec.Stdout, spec.Stderr)
+	out, err := newOutput(&d.buffers, spec.Stdout, spec.Stderr)
 	if err != nil {
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = out.writers[0], out.writers[1]
 	p := &Process{driver: d, cmd: cmd, marker: spec.Marker, done: make(chan struct{}), exited: make(chan struct{})}
-	if err := d.start(p); err != nil {
+	if err := d.holder.start(p); err != nil {
 		out.abandon()
 		return nil, startError(spec.Argv[0], err)
 	}
@@ -93,15 +101,20 @@ func (d *Driver) Start(spec Spec) (*Process, error) {
 	return p, nil
 }
 
-// start holds the lock so that nobody takes the new process for an adopted one.
-func (d *Driver) start(p *Process) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := p.cmd.Start(); err != nil {
-		return err
+// Exec runs a process to its end and says how it ended; the end of ctx kills it.
+func (d *Driver) Exec(ctx context.Context, spec Spec) (Exit, error) {
+	p, err := d.Start(spec)
+	if err != nil {
+		return Exit{}, err
 	}
-	d.owned[p.cmd.Process.Pid] = p
-	return nil
+	select {
+	case <-p.done:
+		return p.exit, nil
+	case <-ctx.Done():
+		p.Kill()
+		<-p.done
+		return p.exit, ctx.Err()
+	}
 }
 
 func startError(program string, err error) error {
@@ -112,6 +125,10 @@ func startError(program string, err error) error {
 		return fmt.Errorf("%s: no such file", program)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s: not an executable file (chmod +x?)", program)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("%s: %w: mesh needs about 8 for an instance; raise the limit (ulimit -n) and start mesh again", program, err)
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%s: no more processes are allowed (ulimit -u, or the pids limit of a container)", program)
 	case errors.Is(err, syscall.ENOEXEC):
 		return fmt.Errorf("%s: not a program of this machine; a script needs a first line like #!/bin/sh", program)
 	}
@@ -170,4 +187,4 @@ func (p *Process) Stop(ctx context.Context, signal syscall.Signal, grace time.Du
 }
 
 // Kill ends the whole tree at once; it does not wait.
-func (p *Process) Kill() { p.unlessReaped(func() { p.driver.killTree(p) }) }
+func (p *Process) Kill() { p.unlessReaped(p.killTree) }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,7 +20,133 @@ import (
 	"github.com/ebef7166/mesh/internal/testservice/testbin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// meansEnv asks the test program to run with one kind of cgroup only.
+const meansEnv = "MESH_TEST_CGROUP"
+
+func TestMain(m *testing.M) {
+	if means := os.Getenv(meansEnv); means != "" {
+		if err := offerOnly(means); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// offerOnly changes the mounts of a mount namespace of our own.
+func offerOnly(means string) error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if where, kind := mountOf(line); kind == "cgroup2" {
+			if err := syscall.Unmount(where, syscall.MNT_DETACH); err != nil {
+				return fmt.Errorf("unmount %s: %w", where, err)
+			}
+		}
+	}
+	if means != "cgroup v2" {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "cgroup2-*")
+	if err != nil {
+		return err
+	}
+	return syscall.Mount("cgroup2", dir, "cgroup2", 0, "")
+}
+
+// TestEachMeans runs the tests once more with each kind of cgroup that this
+// machine has.
+func TestEachMeans(t *testing.T) {
+	if os.Getenv(meansEnv) != "" {
+		t.Skip("this is such a run")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("a mount takes root")
+	}
+	for _, means := range []string{"cgroup v2", "cgroup v1 freezer"} {
+		t.Run(means, func(t *testing.T) {
+			if means == "cgroup v1 freezer" && !exists("/sys/fs/cgroup/freezer/tasks") {
+				t.Skip("there is no version 1 here")
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^Test(Nothing|Means|What|Sweep|AllOutput)", "-test.v")
+			cmd.Env = append(os.Environ(), meansEnv+"="+means, "TMPDIR="+t.TempDir())
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "held by "+means) {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestMeans says in the test's output what is tested.
+func TestMeans(t *testing.T) {
+	d := driver(t)
+	start(t, d, &safeBuffer{}, "-exit-after", "0s")
+	t.Log("held by " + d.Means())
+}
+
+// TestWhatHidesIsEndedToo needs a cgroup: there is nothing else to know it by.
+func TestWhatHidesIsEndedToo(t *testing.T) {
+	d, out := driver(t), &safeBuffer{}
+	p, _ := start(t, d, out, "-hide", "-leak", "-ignore-term")
+	if !strings.Contains(d.Means(), "cgroup") {
+		t.Skip("no cgroup can be made here")
+	}
+	group := p.held.cgroup
+	eventually(t, "the hidden child", func() bool { return len(group.processes()) > 1 && strings.Contains(out.String(), "hidden") })
+	p.Stop(t.Context(), syscall.SIGTERM, 50*time.Millisecond)
+	if left := group.processes(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if exists(group.dir) {
+		t.Error("the cgroup stays")
+	}
+}
+
+// TestSweepFindsTheCgroup is the next start after mesh and its guard died at
+// once.
+func TestSweepFindsTheCgroup(t *testing.T) {
+	d, out := driver(t), &safeBuffer{}
+	p, _ := start(t, d, out, "-hide")
+	if !strings.Contains(d.Means(), "cgroup") {
+		t.Skip("no cgroup can be made here")
+	}
+	group := p.held.cgroup
+	eventually(t, "the hidden child", func() bool { return len(group.processes()) > 1 })
+	Sweep(d.holder.state)
+	<-p.Done()
+	if exists(group.dir) {
+		t.Error("the cgroup stays")
+	}
+}
+
+// TestASweepTrustsNobodysWord: what is written down may be anything.
+func TestASweepTrustsNobodysWord(t *testing.T) {
+	d, out := driver(t), &safeBuffer{}
+	p, _ := start(t, d, out)
+	if p.held.cgroup == nil {
+		t.Skip("no cgroup can be made here")
+	}
+	for _, forged := range []string{p.held.cgroup.dir, "/", "", "../..", "/nowhere/" + cgroupName("x")} {
+		state := t.TempDir()
+		if err := os.MkdirAll(filepath.Dir(cgroupFile(state)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(cgroupFile(state), []byte(forged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		Sweep(state)
+	}
+	select {
+	case <-p.Done():
+		t.Error("a forged name killed another's process")
+	default:
+	}
+	p.Stop(t.Context(), syscall.SIGKILL, 0)
+}
 
 // safeBuffer is a writer that a test may read while it is written to.
 type safeBuffer struct {
@@ -41,7 +168,11 @@ func (b *safeBuffer) String() string {
 
 func driver(t *testing.T) *Driver {
 	t.Helper()
-	d := NewDriver()
+	state := t.TempDir()
+	if err := os.Mkdir(filepath.Join(state, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := NewDriver(state)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- d.Run(ctx) }()
@@ -155,9 +286,7 @@ func TestSweep(t *testing.T) {
 	d, out := driver(t), &safeBuffer{}
 	p, marker := start(t, d, out, "-setsid")
 	eventually(t, "child", func() bool { return len(marked(marker)) > 1 })
-	if n := Sweep("/test/" + t.Name()); n < 1 {
-		t.Errorf("swept %d", n)
-	}
+	Sweep("/test/" + t.Name())
 	<-p.Done()
 	eventually(t, "all gone", func() bool { return len(marked(marker)) == 0 })
 }

@@ -10,8 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func newGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
-
 // signalGroup may find nobody to tell: the group may have ended.
 func (p *Process) signalGroup(signal syscall.Signal) { _ = syscall.Kill(-p.PID(), signal) }
 

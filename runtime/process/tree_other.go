@@ -8,6 +8,17 @@ import (
 	"syscall"
 )
 
+type holder struct{}
+
+type held struct{}
+
+func newHolder(string) holder { return holder{} }
+
+func (holder) start(p *Process) error {
+	p.cmd.SysProcAttr = newGroup()
+	return p.cmd.Start()
+}
+
 // Run waits for ctx: there is nothing to adopt on this system.
 func (d *Driver) Run(ctx context.Context) error {
 	<-ctx.Done()
@@ -18,7 +29,7 @@ func (d *Driver) Run(ctx context.Context) error {
 func (p *Process) finish() (*os.ProcessState, error) {
 	state, err := p.cmd.Process.Wait()
 	close(p.exited)
-	p.signalGroup(syscall.SIGKILL)
+	p.killTree()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reaped = true
@@ -26,11 +37,11 @@ func (p *Process) finish() (*os.ProcessState, error) {
 }
 
 // killTree kills the process's group.
-func (d *Driver) killTree(p *Process) { p.signalGroup(syscall.SIGKILL) }
+func (p *Process) killTree() { p.signalGroup(syscall.SIGKILL) }
 
 // Guard runs argv as a child and returns its exit code. On this system nothing
 // finds what a child of mesh leaves outside its process group.
-func Guard(ctx context.Context, argv []string, files []*os.File) (int, error) {
+func Guard(ctx context.Context, argv []string, files []*os.File, _ string) (int, error) {
 	attr := &os.ProcAttr{Env: os.Environ(), Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, files...)}
 	child, err := os.StartProcess(argv[0], argv, attr)
 	if err != nil {
@@ -49,10 +60,10 @@ func Guard(ctx context.Context, argv []string, files []*os.File) (int, error) {
 }
 
 // Sweep finds nothing on this system.
-func Sweep(string) int { return 0 }
+func Sweep(string) {}
 
 // Means names how processes are held, for people.
-func Means() string { return "process groups" }
+func (d *Driver) Means() string { return "process groups" }
 
 // Descendants are not known on this system.
 func Descendants(int) []int { return nil }

@@ -2,12 +2,17 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/invopop/jsonschema"
+	"golang.org/x/tools/txtar"
 )
+
+//go:embed examples.txtar
+var examples []byte
 
 // reference is docs/manifest.md: a table of keys for each object.
 func reference(workspace, service *jsonschema.Schema) []byte {
@@ -44,12 +49,25 @@ func section(b *bytes.Buffer, title string, s *jsonschema.Schema) {
 	for pair := s.Properties.Oldest(); pair != nil; pair = pair.Next() {
 		fmt.Fprintf(b, "| `%s` | %s | %s |\n", pair.Key, kind(pair.Value), meaning(pair.Value))
 	}
+	example(b, title)
+}
+
+// example shows what the archive has under the section's title, if anything.
+func example(b *bytes.Buffer, title string) {
+	for _, f := range txtar.Parse(examples).Files {
+		if f.Name == title {
+			fmt.Fprintf(b, "\n```yaml\n%s```\n", bytes.ReplaceAll(f.Data, []byte("---\n"), []byte("```\n\n```yaml\n")))
+		}
+	}
 }
 
 func kind(s *jsonschema.Schema) string {
 	switch {
 	case s.Ref != "":
 		name := s.Ref[strings.LastIndex(s.Ref, "/")+1:]
+		if name == "Service" {
+			return "[keys of a service](#meshserviceyaml)"
+		}
 		return fmt.Sprintf("[%s](#%s)", name, strings.ToLower(name))
 	case s.Type == "array" && s.Items != nil:
 		return "list of " + kind(s.Items)

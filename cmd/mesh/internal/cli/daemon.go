@@ -43,19 +43,20 @@ const (
 
 // started is what the daemon says on readyFD.
 type started struct {
-	Error string `json:"error"` // "" when it runs
-	Next  string `json:"next"`
-	Code  int    `json:"code"`
+	Error   string `json:"error"` // "" when it runs
+	Next    string `json:"next"`
+	Code    int    `json:"code"`
+	Running bool   `json:"running"` // another daemon has this workspace
 }
 
-// newGuard is `mesh __guard ARGV…`: see process.Guard.
+// newGuard is `mesh __guard STATE ARGV…`: see process.Guard.
 func newGuard(*deps) *cobra.Command {
-	return &cobra.Command{Use: "__guard", Hidden: true, DisableFlagParsing: true,
+	return &cobra.Command{Use: "__guard", Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// The daemon's death signal follows the thread that starts it.
 			goruntime.LockOSThread()
 			files := []*os.File{os.NewFile(lifelineFD, "lifeline"), os.NewFile(readyFD, "ready")}
-			code, err := process.Guard(cmd.Context(), args, files)
+			code, err := process.Guard(cmd.Context(), args[1:], files, args[0])
 			if err := errors.Join(err, sweepAfter(cmd.Context(), args)); err != nil {
 				return err
 			}
@@ -141,6 +142,10 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 	if err := state.Lock(); err != nil {
 		return nil, err
 	}
+	// The log of a daemon that runs is not touched by one that finds it running.
+	if err := os.Truncate(daemonLog(o.State), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
 	ln, err := control.Listen(ctx, state.Socket())
 	if err != nil {
 		return nil, err
@@ -165,7 +170,7 @@ func tell(ready io.WriteCloser, err error) {
 	s := started{}
 	if err != nil {
 		f := asFailure(startFailure(err))
-		s = started{Error: f.Error(), Next: f.next, Code: f.code}
+		s = started{Error: f.Error(), Next: f.next, Code: f.code, Running: runsAlready(err)}
 	}
 	_ = json.NewEncoder(ready).Encode(s) // a client that left will not miss it
 }
@@ -182,10 +187,16 @@ func startFailure(err error) error {
 		return &failure{err: err, code: exitUsage}
 	case errors.As(err, &unknown):
 		return notFound(err, "")
-	case errors.Is(err, control.ErrRunning), errors.Is(err, workspace.ErrLocked):
+	case runsAlready(err):
 		return withNext(err, "mesh dash shows it; mesh down stops it")
 	}
 	return err
+}
+
+// runsAlready reports that another daemon has this workspace: one that answers,
+// or one that is about to.
+func runsAlready(err error) bool {
+	return errors.Is(err, control.ErrRunning) || errors.Is(err, workspace.ErrLocked)
 }
 
 // follow waits for the client: a 'd' lets it go, its end stops the daemon.

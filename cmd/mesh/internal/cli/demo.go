@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -19,12 +20,7 @@ func newDemo(d *deps) *cobra.Command {
 		Short: "Write an example system of four services, and run it",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := "shop"
-			if len(args) > 0 {
-				dir = args[0]
-			}
-			d.dir = resolve(d, dir)
-			if err := writeDemo(cmd.Context(), d); err != nil || !run {
+			if err := placeDemo(cmd.Context(), d, args); err != nil || !run {
 				return err
 			}
 			return runUp(cmd.Context(), d, up)
@@ -35,13 +31,46 @@ func newDemo(d *deps) *cobra.Command {
 	return cmd
 }
 
+// placeDemo writes the example to the folder that is named, else to shop, and goes
+// there. An example that is there already stays as it is.
+func placeDemo(ctx context.Context, d *deps, args []string) error {
+	if around, err := scaffold.Open(d.dir); err == nil && len(args) == 0 {
+		if around.Name != demoName {
+			return withNext(fmt.Errorf("this is a workspace already: %s", around.Dir), "mesh up runs it; mesh demo DIR writes the example to DIR")
+		}
+		d.dir = around.Dir
+		d.say("The example is in " + d.dir + " already.")
+		return nil
+	}
+	dir := demoName
+	if len(args) > 0 {
+		dir = args[0]
+	}
+	d.dir = resolve(d, dir)
+	return writeDemo(ctx, d)
+}
+
+const demoName = "shop"
+
 func writeDemo(ctx context.Context, d *deps) error {
 	err := scaffold.Demo(ctx, d.dir)
-	if conflict := (*scaffold.ConflictError)(nil); errors.As(err, &conflict) {
-		return withNext(err, fmt.Sprintf("name another folder; or, if these are your edits of the example: mesh -C %s up", d.dir))
+	conflict := (*scaffold.ConflictError)(nil)
+	switch {
+	case errors.As(err, &conflict) && isDemo(d.dir):
+		d.say("The example is in " + d.dir + " already, with changes; it stays as it is.")
+		return nil
+	case errors.As(err, &conflict):
+		return withNext(err, "name another folder: mesh demo DIR")
+	case err != nil:
+		return err
 	}
-	if err == nil && !d.quiet {
-		fmt.Fprintf(d.streams.Err, "The example is in %s; its README walks through it.\n", d.dir)
-	}
-	return err
+	d.say("The example is in " + d.dir + "; its README walks through it.")
+	return nil
+}
+
+// isDemo reports whether dir holds the example, or what became of it.
+func isDemo(dir string) bool {
+	abs, err := filepath.Abs(dir)
+	ws, e := scaffold.Open(dir)
+	return err == nil && e == nil && ws.Dir == abs && ws.Name == demoName
 }

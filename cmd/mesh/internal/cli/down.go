@@ -43,7 +43,7 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 		}
 		d.say("Nothing runs here.")
 	case err != nil:
-		return err
+		return explain(err)
 	default:
 		if err := client.Gone(ctx); err != nil {
 			_ = client.Shutdown(context.WithoutCancel(ctx), true) // interrupted: at once, then

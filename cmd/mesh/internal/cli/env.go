@@ -34,6 +34,7 @@ func newEnv(d *deps) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "shell", "`FORMAT`: shell, dotenv or json")
+	completes(cmd, "format", "shell", "dotenv", "json")
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "show secrets too")
 	return cmd
 }

@@ -29,7 +29,7 @@ func newDead(d *deps) *cobra.Command {
 		Use: "dead", Short: "List the events that a service could not process, the newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDead(cmd.Context(), d, n, out) },
 	}
-	cmd.Flags().IntVarP(&n, "lines", "n", 50, "how many at most")
+	cmd.Flags().IntVarP(&n, "lines", "n", 50, "at most `N`")
 	out.flag(cmd)
 	return cmd
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +30,7 @@ func newGraph(d *deps) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "`FORMAT`: text, mermaid or dot")
+	completes(cmd, "format", "text", "mermaid", "dot")
 	return cmd
 }
 
@@ -48,34 +51,55 @@ func graphText(w io.Writer, m *manifest.Workspace) {
 			}
 		}
 	}
+	fmt.Fprintln(w, "\n-> calls   <- takes requests from   <~ hears the event   after: starts after")
 }
 
 func graphMermaid(w io.Writer, m *manifest.Workspace) {
-	fmt.Fprintln(w, "flowchart LR\n  gateway([gateway])")
+	fmt.Fprintf(w, "flowchart LR\n  %s([gateway])\n", gatewayNode)
 	for _, s := range m.Services {
-		fmt.Fprintf(w, "  %s\n", s.Name)
+		fmt.Fprintf(w, "  %s\n", mermaidNode(s.Name))
 		if len(s.Routes) > 0 {
-			fmt.Fprintf(w, "  gateway --> %s\n", s.Name)
+			fmt.Fprintf(w, "  %s --> %s\n", gatewayNode, mermaidID(s.Name))
 		}
 	}
 	for _, e := range m.Edges() {
+		from, to := mermaidID(e.From), mermaidID(e.To)
 		switch e.Kind {
 		case "calls":
-			fmt.Fprintf(w, "  %s --> %s\n", e.From, e.To)
+			fmt.Fprintf(w, "  %s --> %s\n", from, to)
 		case "depends_on":
-			fmt.Fprintf(w, "  %s -. after .-> %s\n", e.From, e.To)
+			fmt.Fprintf(w, "  %s -. after .-> %s\n", from, to)
 		default:
-			fmt.Fprintf(w, "  %s -. %s .-> %s\n", e.From, e.Kind, e.To)
+			fmt.Fprintf(w, "  %s -. %s .-> %s\n", from, e.Kind, to)
 		}
 	}
 }
 
+// gatewayNode is a name that no service can have.
+const gatewayNode = "mesh_gateway"
+
+// mermaidID is a service's name, unless that is a word of Mermaid's own.
+func mermaidID(service string) string {
+	words := []string{"call", "class", "click", "default", "direction", "end", "flowchart", "graph", "href", "style", "subgraph"}
+	if slices.Contains(words, service) {
+		return "service_" + service
+	}
+	return service
+}
+
+func mermaidNode(service string) string {
+	if id := mermaidID(service); id != service {
+		return id + "[" + strconv.Quote(service) + "]"
+	}
+	return service
+}
+
 func graphDot(w io.Writer, m *manifest.Workspace) {
-	fmt.Fprintf(w, "digraph %q {\n  rankdir=LR\n  gateway [shape=box]\n", m.Name)
+	fmt.Fprintf(w, "digraph %q {\n  rankdir=LR\n  %s [shape=box,label=gateway]\n", m.Name, gatewayNode)
 	for _, s := range m.Services {
 		fmt.Fprintf(w, "  %q\n", s.Name)
 		if len(s.Routes) > 0 {
-			fmt.Fprintf(w, "  gateway -> %q\n", s.Name)
+			fmt.Fprintf(w, "  %s -> %q\n", gatewayNode, s.Name)
 		}
 	}
 	for _, e := range m.Edges() {

@@ -41,8 +41,7 @@ func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	logPath := filepath.Join(o.State, "run", "daemon.log")
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(daemonLog(o.State), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +56,7 @@ func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
 		return nil, errors.Join(err, lifeline.Close())
 	}
 	defer ready.Close()
-	guard := exec.Command(self, "__guard", self, "__daemon", string(options))
+	guard := exec.Command(self, "__guard", o.State, self, "__daemon", string(options))
 	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
 	guard.Env = append(os.Environ(), env...)
 	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
@@ -67,9 +66,12 @@ func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), lifeline.Close())
 	}
-	d := &daemonProcess{guard: guard, lifeline: lifeline, client: control.NewClient(workspace.Socket(o.State)), log: logPath}
+	d := &daemonProcess{guard: guard, lifeline: lifeline, client: control.NewClient(workspace.Socket(o.State)), log: daemonLog(o.State)}
 	return d, d.awaitStart(ready)
 }
+
+// daemonLog is where a daemon writes what it has to say.
+func daemonLog(state string) string { return filepath.Join(state, "run", "daemon.log") }
 
 // awaitStart reads how the start went.
 func (d *daemonProcess) awaitStart(ready io.Reader) error {
@@ -82,7 +84,11 @@ func (d *daemonProcess) awaitStart(ready io.Reader) error {
 		return nil
 	}
 	d.stop()
-	return &failure{err: errors.New(s.Error), next: s.Next, code: s.Code}
+	err := errors.New(s.Error)
+	if s.Running {
+		err = control.ErrRunning
+	}
+	return &failure{err: err, next: s.Next, code: s.Code}
 }
 
 // stop lets the lifeline go, which stops everything, and waits for the end.

@@ -26,6 +26,7 @@ type logOptions struct {
 	since      string
 	grep       string
 	last       int
+	none       bool // -n 0: nothing of what there is
 	noPrefix   bool
 	timestamps bool
 	format     string
@@ -37,7 +38,7 @@ func newLogs(d *deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logs [SERVICE...]", Short: "Show what services print, merged in time order", ValidArgsFunction: d.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.services = args
+			o.services, o.none = args, cmd.Flags().Changed("lines") && o.last == 0
 			return runLogs(cmd.Context(), d, o)
 		},
 	}
@@ -49,21 +50,27 @@ func newLogs(d *deps) *cobra.Command {
 	f.BoolVar(&o.noPrefix, "no-prefix", false, "leave out the name of the instance")
 	f.BoolVar(&o.timestamps, "timestamps", false, "show times")
 	f.StringVarP(&o.format, "output", "o", "table", "`FORMAT`: table or json (an object a line)")
+	completes(cmd, "output", "table", "json")
 	return cmd
 }
 
 func (o logOptions) query() (logs.Query, error) {
 	q := logs.Query{Services: o.services, Last: o.last}
 	var err error
+	if o.last < 0 {
+		return q, usageError("-n %d: it takes 0 or more", o.last)
+	}
 	if o.grep != "" {
 		if q.Grep, err = regexp.Compile(o.grep); err != nil {
 			return q, usageError("--grep: %w", err)
 		}
 	}
-	if o.since == "" {
-		return q, nil
+	if o.since != "" {
+		q.Since, err = sinceTime(o.since)
 	}
-	q.Since, err = sinceTime(o.since)
+	if o.none {
+		q.Since = time.Now()
+	}
 	return q, err
 }
 
@@ -83,6 +90,9 @@ func sinceTime(text string) (time.Time, error) {
 func runLogs(ctx context.Context, d *deps, o logOptions) error {
 	if o.format != "table" && o.format != "json" {
 		return usageError("-o %s: logs takes table or json", o.format)
+	}
+	if _, err := o.query(); err != nil {
+		return err
 	}
 	p, err := d.place()
 	if err != nil {

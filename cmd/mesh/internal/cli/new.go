@@ -64,21 +64,26 @@ func newNewService(d *deps) *cobra.Command {
 
 func (o *newOptions) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.Template, "template", "", "`connect|http|worker`: what kind of service (default connect)")
-	flags.StringVar(&o.Database, "database", "", "`sqlite|postgres|none`: its own database (default the template's)")
-	flags.StringSliceVar(&o.Calls, "calls", nil, "`services` that it calls")
-	flags.StringSliceVar(&o.Publishes, "publishes", nil, "`events` that it sends")
-	flags.StringSliceVar(&o.Consumes, "consumes", nil, "`events` of others that it reacts to, such as billing.paid")
+	flags.StringVar(&o.Template, "template", "", "`TEMPLATE`: connect, http or worker (default connect)")
+	flags.StringVar(&o.Database, "database", "", "its own `DATABASE`: sqlite, postgres or none (default the template's)")
+	flags.StringSliceVar(&o.Calls, "calls", nil, "`SERVICES` that it calls")
+	flags.StringSliceVar(&o.Publishes, "publishes", nil, "`EVENTS` that it sends")
+	flags.StringSliceVar(&o.Consumes, "consumes", nil, "`EVENTS` of others that it reacts to, such as billing.paid")
 	flags.StringVar(&o.From, "from", "", "use the template in `DIR` instead of a built-in one")
 	flags.StringArrayVar(&o.set, "set", nil, "`KEY=VALUE` for a template of your own")
 	flags.BoolVar(&o.list, "list", false, "list the templates there are")
 	o.output.flag(cmd)
+	completes(cmd, "template", templateNames()...)
+	completes(cmd, "database", "sqlite", "postgres", "none")
 }
 
 // parse turns arguments and flags into the options of a service.
 func (o *newOptions) parse(args []string) error {
 	if len(args) > 0 {
 		o.Name = args[0]
+	}
+	if len(o.set) > 0 && o.From == "" {
+		return usageError("--set is for a template of your own: it goes with --from DIR")
 	}
 	o.Set = map[string]string{}
 	for _, pair := range o.set {
@@ -108,14 +113,23 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 	if err != nil {
 		return usageError("%w", err)
 	}
-	if err := scaffold.Write(ws.Dir, files); err != nil {
+	missing, err := scaffold.Missing(ws.Dir, files)
+	if err == nil {
+		err = scaffold.Write(ws.Dir, files)
+	}
+	if err != nil {
 		return explainWrite(err)
 	}
-	if !d.quiet {
-		fmt.Fprintf(d.streams.Err, "Wrote services/%s (%d files). Next: mesh up %s\n", opts.Name, len(files), opts.Name)
-		noteProblems(d, ws.Dir)
-	}
+	d.say(written(opts.Name, len(missing)) + " Next: mesh up " + opts.Name)
+	noteProblems(d, ws.Dir)
 	return nil
+}
+
+func written(service string, files int) string {
+	if files == 0 {
+		return fmt.Sprintf("services/%s is there already, just so: nothing was written.", service)
+	}
+	return fmt.Sprintf("Wrote services/%s (%d files).", service, files)
 }
 
 // openWorkspace finds the workspace that the command is for.
@@ -141,6 +155,6 @@ func noteProblems(d *deps, dir string) {
 	_, err := manifest.Load(dir)
 	var problems manifest.Problems
 	if errors.As(err, &problems) {
-		fmt.Fprintf(d.streams.Err, "The workspace cannot run before this is mended:\n%s\n", problems)
+		d.say("The workspace cannot run before this is mended:\n" + problems.Error())
 	}
 }

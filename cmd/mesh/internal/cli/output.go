@@ -14,7 +14,12 @@ type output struct{ format string }
 
 func (o *output) flag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.format, "output", "o", "table", "`FORMAT`: table, json or yaml")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+	completes(cmd, "output", "table", "json", "yaml")
+}
+
+// completes offers the values of a flag to the shell.
+func completes(cmd *cobra.Command, flag string, values ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
 }
 
 // print writes v as JSON or YAML, or calls table with aligned columns.

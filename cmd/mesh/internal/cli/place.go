@@ -52,6 +52,8 @@ func explain(err error) error {
 		return nil
 	case errors.Is(err, control.ErrNotRunning):
 		return notFound(err, "mesh up")
+	case errors.Is(err, control.ErrOtherUser):
+		return withNext(err, "run mesh as that user")
 	case errors.As(err, &unknown):
 		return notFound(err, "")
 	case errors.As(err, &failed) && failed.Code == control.CodeUnknown:

@@ -38,6 +38,7 @@ func runPs(ctx context.Context, d *deps, out output) error {
 	if err != nil {
 		return explain(err)
 	}
+	tellBuilds(now)
 	return out.print(d.streams.Out, now.Instances, func(w io.Writer) {
 		fmt.Fprintln(w, "INSTANCE\tSTATE\tADDRESS\tPID\tRESTARTS\tCPU\tMEMORY\tREASON")
 		for _, i := range now.Instances {
@@ -45,6 +46,16 @@ func runPs(ctx context.Context, d *deps, out output) error {
 				memory(i), clip(escape.Terminal(firstLine(i.Reason)), 80))
 		}
 	})
+}
+
+// tellBuilds gives instances that say nothing themselves the progress of their
+// service's build.
+func tellBuilds(now runtime.Snapshot) {
+	for i := range now.Instances {
+		if s, _ := now.Service(now.Instances[i].Service); now.Instances[i].Reason == "" {
+			now.Instances[i].Reason = s.BuildProgress()
+		}
+	}
 }
 
 // address is a link that terminals make clickable.

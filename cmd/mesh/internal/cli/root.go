@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -41,6 +42,7 @@ func newRoot(d *deps) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "mesh",
 		Short:         "Scaffold microservices, and run the whole system on one machine",
+		Version:       buildVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -57,15 +59,33 @@ func newRoot(d *deps) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError("%v (see %s --help)", err, cmd.CommandPath())
 	})
+	root.SetVersionTemplate("mesh {{.Version}}\n")
+	root.SetUsageFunc(usageOf(root.UsageFunc()))
 	flags := root.PersistentFlags()
 	flags.StringVarP(&d.dir, "dir", "C", d.dir, "run as if started in `DIR`")
 	flags.BoolVarP(&d.quiet, "quiet", "q", false, "print results and errors only")
 	flags.BoolVarP(&d.verbose, "verbose", "v", false, "say more")
-	root.AddCommand(newInit(d), newNew(d), newGenerate(d), newDemo(d), newUp(d), newDown(d), newPs(d), newStatus(d), newLogs(d), newScale(d), newWait(d), newToken(d), newRoutes(d), newEvents(d),
+	root.AddCommand(newInit(d), newNew(d), newGenerate(d), newDemo(d), newUp(d), newDown(d), newPs(d), newStatus(d), newLogs(d), newRebuild(d), newScale(d), newWait(d), newToken(d), newRoutes(d), newEvents(d),
 		newWhy(d), newEnv(d), newExec(d), newRun(d), newValidate(d), newSchema(d), newVersion(d), newDash(d), newSmoke(d), newGraph(d), newGuard(d), newDaemon(d))
 	root.AddCommand(newSteer(d)...)
 	wrongArgsAreUsage(root)
 	return root
+}
+
+// usageOf is usage without the values of switches, which nobody writes:
+// --detach[=true|false].
+func usageOf(usage func(*cobra.Command) error) func(*cobra.Command) error {
+	const values = "[=true|false]"
+	return func(cmd *cobra.Command) error {
+		out, text := cmd.OutOrStderr(), &strings.Builder{}
+		cmd.SetOut(text)
+		defer cmd.SetOut(out)
+		if err := usage(cmd); err != nil {
+			return err
+		}
+		_, err := io.WriteString(out, strings.ReplaceAll(text.String(), values, strings.Repeat(" ", len(values))))
+		return err
+	}
 }
 
 // wrongArgsAreUsage gives errors of arguments the exit code of wrong usage.

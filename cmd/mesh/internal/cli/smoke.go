@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,9 @@ OIDC_ISSUER, NATS_URL and a <SERVICE>_URL of each service, and mesh inside it re
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.names = args
 			if i := cmd.ArgsLenAtDash(); i >= 0 {
-				o.names, o.command = args[:i], args[i:]
+				if o.names, o.command = args[:i], args[i:]; len(o.command) == 0 {
+					return usageError("a command belongs behind --")
+				}
 			}
 			return runSmoke(cmd.Context(), d, o)
 		},
@@ -62,6 +65,9 @@ OIDC_ISSUER, NATS_URL and a <SERVICE>_URL of each service, and mesh inside it re
 func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
 	p, m, err := d.workspace()
 	if err != nil {
+		return err
+	}
+	if err := o.findProgram(d); err != nil {
 		return err
 	}
 	up := &upOptions{names: o.names, gateway: "127.0.0.1:0"}
@@ -82,6 +88,26 @@ func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
 	}
 	err = run.do(ctx)
 	return errors.Join(err, run.end(ctx, err))
+}
+
+// findProgram finds out whether there is such a command before anything is started
+// for it.
+func (o *smokeOptions) findProgram(d *deps) error {
+	if len(o.command) == 0 {
+		return nil
+	}
+	name := o.command[0]
+	if filepath.Base(name) != name { // seen from where it will run
+		abs, err := filepath.Abs(resolve(d, name))
+		if err != nil {
+			return err
+		}
+		name = abs
+	}
+	if _, err := exec.LookPath(name); err != nil {
+		return usageError("%s: no such program", o.command[0])
+	}
+	return nil
 }
 
 // checks reads what is to be checked before anything is started.
@@ -197,9 +223,9 @@ func (r *smokeRun) runCommand(ctx context.Context, results *[]smoke.Result) erro
 	err = cmd.Run()
 	result := smoke.Result{Check: "command", Step: r.command[0], Attempts: 1, Duration: time.Since(begun)}
 	if err != nil {
+		err = fmt.Errorf("the command failed: %s: %w", strings.Join(r.command, " "), err)
 		result.Failure = err.Error()
 		r.showLogs(ctx)
-		err = fmt.Errorf("%s: %w", r.command[0], err)
 	}
 	*results = append(*results, result)
 	return err

@@ -1,36 +1,152 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ebef7166/mesh/control"
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
 )
 
-// newSteer makes `mesh start`, `stop`, `restart` and `rebuild`.
+// newSteer makes `mesh start`, `stop` and `restart`.
 func newSteer(d *deps) []*cobra.Command {
-	var commands []*cobra.Command
-	for verb, short := range map[string]string{
-		"start":   "Start services that were stopped or have failed",
-		"stop":    "Stop services; they stay stopped until they are started",
-		"restart": "Replace services' instances by new ones of the same code",
-		"rebuild": "Build services and swap in what changed",
-	} {
-		commands = append(commands, &cobra.Command{
-			Use: verb + " SERVICE...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: d.completeServices,
-			RunE: func(cmd *cobra.Command, args []string) error {
-				client, err := d.client()
-				if err != nil {
-					return err
-				}
-				return explain(client.Steer(cmd.Context(), verb, args...))
-			},
-		})
+	return []*cobra.Command{
+		newOrder(d, "start", "Starting", "Start services that were stopped or have failed, and wait until they are healthy"),
+		newOrder(d, "stop", "Stopping", "Stop services, and wait until they have; they stay stopped until they are started"),
+		newOrder(d, "restart", "Restarting", "Replace services' instances by new ones of the same code, and wait until these are healthy"),
 	}
-	return commands
+}
+
+func newOrder(d *deps, verb, doing, short string) *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: verb + " SERVICE...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: d.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runOrder(cmd.Context(), d, verb, doing, args, timeout)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "wait-timeout", 0, "how long to wait (default 2m0s)")
+	return cmd
+}
+
+func runOrder(ctx context.Context, d *deps, verb, doing string, names []string, timeout time.Duration) error {
+	set, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	client, err := d.client()
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := client.Steer(ctx, verb, names...); err != nil {
+		return explain(err)
+	}
+	d.say(doing + " " + strings.Join(names, ", ") + ".")
+	w := &waiting{names: names, condition: manifest.Healthy, progress: newProgress(d), limit: cmp.Or(timeout, set.waitTimeout)}
+	switch verb {
+	case "stop":
+		return waitStopped(ctx, client, names, w.limit)
+	case "restart":
+		w.since = begun
+	}
+	return w.wait(ctx, client)
+}
+
+// waitStopped waits until nothing of the services runs.
+func waitStopped(ctx context.Context, client *control.Client, names []string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	defer cancel()
+	var left []string
+	err := client.Watch(ctx, func(now runtime.Snapshot) bool {
+		left = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return stopped(now, name) })
+		return len(left) == 0
+	})
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		return withNext(fmt.Errorf("not stopped after %v: %s", timeout, strings.Join(left, ", ")), "mesh why "+left[0])
+	}
+	return explain(err)
+}
+
+func stopped(now runtime.Snapshot, name string) bool {
+	s, _ := now.Service(name)
+	return !s.Changing && !slices.ContainsFunc(now.Of(name), func(i runtime.Instance) bool { return i.State.Running() })
+}
+
+// newRebuild is `mesh rebuild`.
+func newRebuild(d *deps) *cobra.Command {
+	return &cobra.Command{
+		Use: "rebuild SERVICE...", Short: "Build services, say what came of it, and swap in what changed",
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: d.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error { return runRebuild(cmd.Context(), d, args) },
+	}
+}
+
+func runRebuild(ctx context.Context, d *deps, names []string) error {
+	client, err := d.client()
+	if err != nil {
+		return err
+	}
+	before, err := client.Snapshot(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	if err := client.Steer(ctx, "rebuild", names...); err != nil {
+		return explain(err)
+	}
+	after, err := awaitBuilds(ctx, d, client, names)
+	if err != nil {
+		return explain(err)
+	}
+	var failed []error
+	for _, name := range names {
+		was, _ := before.Service(name)
+		is, _ := after.Service(name)
+		fmt.Fprintf(d.streams.Out, "%-16s %s\n", name, built(was, is))
+		if is.BuildError != "" {
+			failed = append(failed, fmt.Errorf("%s does not build: %s", name, is.BuildError))
+		}
+	}
+	if len(failed) > 0 {
+		return withNext(errors.Join(failed...), "mend the code and save: mesh builds again by itself")
+	}
+	return nil
+}
+
+// awaitBuilds waits until no build of the services is under way.
+func awaitBuilds(ctx context.Context, d *deps, client *control.Client, names []string) (after runtime.Snapshot, err error) {
+	progress := newProgress(d)
+	defer progress.done()
+	return after, client.Watch(ctx, func(now runtime.Snapshot) bool {
+		after = now
+		return !slices.ContainsFunc(names, func(name string) bool {
+			s, _ := now.Service(name)
+			progress.service(s, nil)
+			return s.Building
+		})
+	})
+}
+
+// built says what came of a build.
+func built(was, is runtime.Service) string {
+	switch {
+	case is.BuildError != "":
+		return "failed"
+	case is.Version == "":
+		return "runs elsewhere"
+	case was.Version == is.Version:
+		return "unchanged " + is.Version
+	}
+	return "built " + is.Version
 }
 
 // newScale is `mesh scale`.
@@ -64,14 +180,21 @@ func runScale(ctx context.Context, d *deps, args []string) error {
 }
 
 // completeServices offers the names of services to the shell.
-func (d *deps) completeServices(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	p, err := d.place()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+func (d *deps) completeServices(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return d.completeFrom((*manifest.Workspace).Names)(cmd, args, typed)
+}
+
+// completeFrom offers something of the manifests to the shell.
+func (d *deps) completeFrom(values func(*manifest.Workspace) []string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		p, err := d.place()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		m, err := manifest.Load(p.dir)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return values(m), cobra.ShellCompDirectiveNoFileComp
 	}
-	m, err := manifest.Load(p.dir)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return m.Names(), cobra.ShellCompDirectiveNoFileComp
 }

@@ -19,6 +19,13 @@ func listTemplates(d *deps, out *output) error {
 	})
 }
 
+func templateNames() (names []string) {
+	for _, t := range scaffold.Templates() {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
 // resolve takes path as seen from the folder that -C names.
 func resolve(d *deps, path string) string {
 	if filepath.IsAbs(path) {

@@ -37,7 +37,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.noDeps, "no-deps", false, "run the services named alone")
 	f.BoolVar(&o.noTUI, "no-tui", false, "print log lines instead of the dashboard")
 	f.StringVar(&o.gateway, "gateway", "", "`ADDR` of the gateway; port 0 takes a free one")
-	f.StringVar(&o.driver, "driver", "", "run services as `process` or container")
+	f.StringVar(&o.driver, "driver", "", "run services by this `DRIVER`: process or container")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
 }
 
@@ -57,6 +57,8 @@ Run again with -d in a workspace that runs already, it applies what has changed 
 		},
 	}
 	o.flags(cmd.Flags())
+	completes(cmd, "driver", "process", "container")
+	_ = cmd.RegisterFlagCompletionFunc("except", d.completeServices) // there is such a flag
 	return cmd
 }
 
@@ -78,7 +80,7 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 	running := err == nil
 	switch {
 	case err != nil && !errors.Is(err, control.ErrNotRunning):
-		return err
+		return explain(err)
 	case o.dryRun:
 		return dryRun(ctx, d, m, o, client, running)
 	case running && !o.detach:
@@ -154,7 +156,15 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 // start launches the daemon and stays with it, or lets it go once all is
 // healthy.
 func start(ctx context.Context, d *deps, o *upOptions, p place) error {
-	daemon, err := launch(daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Driver: o.driver, Watch: true})
+	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Driver: o.driver, Watch: true}
+	patience := time.Now().Add(o.waitTimeout)
+	daemon, err := launch(options)
+	for o.detach && errors.Is(err, control.ErrRunning) && time.Now().Before(patience) {
+		if joined, err := join(ctx, d, o, p.client()); joined {
+			return err
+		}
+		daemon, err = launch(options)
+	}
 	if err != nil {
 		return err
 	}
@@ -171,6 +181,23 @@ func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 		return ctx.Err()
 	}
 	return err
+}
+
+// join applies what is wanted to a daemon that another client has started just
+// now. False is for one that does not answer: it is about to, or has ended.
+func join(ctx context.Context, d *deps, o *upOptions, client *control.Client) (bool, error) {
+	select {
+	case <-ctx.Done():
+		return true, ctx.Err()
+	case <-time.After(50 * time.Millisecond):
+	}
+	switch _, err := client.Status(ctx); {
+	case errors.Is(err, control.ErrNotRunning):
+		return false, nil
+	case err != nil:
+		return true, explain(err)
+	}
+	return true, applyChanges(ctx, d, o, client)
 }
 
 // finish stops everything, in order; one more Ctrl-C stops it at once.

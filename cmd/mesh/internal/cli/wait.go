@@ -36,6 +36,7 @@ func newWait(d *deps) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 120*time.Second, "how long to wait")
 	cmd.Flags().StringVar(&condition, "for", "healthy", "`CONDITION`: healthy, started or completed")
+	completes(cmd, "for", "healthy", "started", "completed")
 	return cmd
 }
 
@@ -49,18 +50,21 @@ func waitForCondition(ctx context.Context, d *deps, client *control.Client, name
 	if err := knownServices(ctx, client, names); err != nil {
 		return err
 	}
-	w := &waiting{names: names, condition: condition, progress: newProgress(d), limit: timeout}
+	return (&waiting{names: names, condition: condition, progress: newProgress(d), limit: timeout}).wait(ctx, client)
+}
+
+func (w *waiting) wait(ctx context.Context, client *control.Client) error {
 	defer w.progress.done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w.timer = time.AfterFunc(timeout, func() { cancel(errTimeout) })
+	w.timer = time.AfterFunc(w.limit, func() { cancel(errTimeout) })
 	defer w.timer.Stop()
 	err := client.Watch(ctx, w.see)
 	switch {
 	case err == nil:
 		return w.verdict
 	case errors.Is(context.Cause(ctx), errTimeout):
-		return withNext(fmt.Errorf("not %s after %v: %s", condition, timeout, strings.Join(w.missing, ", ")), "mesh why "+firstName(w.missing))
+		return withNext(fmt.Errorf("not %s after %v: %s", w.condition, w.limit, w.states()), "mesh why "+firstName(w.missing))
 	}
 	return explain(err)
 }
@@ -71,8 +75,16 @@ func firstName(missing []string) string {
 	if len(missing) == 0 {
 		return "SERVICE"
 	}
-	name, _, _ := strings.Cut(missing[0], " ")
-	return name
+	return missing[0]
+}
+
+// states are what is missing with the states that were seen last.
+func (w *waiting) states() string {
+	states := make([]string, len(w.missing))
+	for i, name := range w.missing {
+		states[i] = name + " (" + stateOf(w.last.Of(name)) + ")"
+	}
+	return strings.Join(states, ", ")
 }
 
 func knownServices(ctx context.Context, client *control.Client, names []string) error {
@@ -98,32 +110,33 @@ type waiting struct {
 	condition manifest.Condition
 	progress  *progress
 	limit     time.Duration
+	since     time.Time // what started before is to be replaced; zero: nothing is
 	timer     *time.Timer
 
 	building bool // whether the last snapshot saw a build
 	missing  []string
+	last     runtime.Snapshot
 	verdict  error
 }
 
 // see reports that the wait is over: all are there, or none that is missing can
 // get there by itself.
 func (w *waiting) see(now runtime.Snapshot) bool {
-	w.missing = nil
+	w.missing, w.last = w.missing[:0], now
 	var stuck, building []string
-	for _, s := range now.Services {
+	for s, instances := range now.All() {
 		if len(w.names) > 0 && !slices.Contains(w.names, s.Name) || len(w.names) == 0 && s.Stopped {
 			continue
 		}
-		instances := now.Of(s.Name)
 		w.progress.service(s, instances)
 		if s.Building {
 			building = append(building, s.Name)
 		}
-		if runtime.Reached(s, instances, w.condition) {
+		if !s.Changing && runtime.Reached(s, instances, w.condition) && !w.outlived(instances) {
 			continue
 		}
-		w.missing = append(w.missing, s.Name+" ("+stateOf(instances)+")")
-		if !s.Building && hopeless(s, instances) {
+		w.missing = append(w.missing, s.Name)
+		if !s.Building && !s.Changing && (hopeless(s, instances) || w.outlived(instances)) {
 			stuck = append(stuck, s.Name)
 		}
 	}
@@ -142,6 +155,14 @@ func (w *waiting) see(now runtime.Snapshot) bool {
 		return true
 	}
 	return false
+}
+
+// outlived reports that an instance runs that was to be replaced: the new one did
+// not become healthy.
+func (w *waiting) outlived(instances []runtime.Instance) bool {
+	return slices.ContainsFunc(instances, func(i runtime.Instance) bool {
+		return i.State.Running() && i.StartedAt != nil && i.StartedAt.Before(w.since)
+	})
 }
 
 // waitingFor counts services that wait for others and have not begun.
@@ -208,9 +229,9 @@ func newProgress(d *deps) *progress {
 func (p *progress) service(s runtime.Service, instances []runtime.Instance) {
 	text := stateOf(instances)
 	if s.Building {
-		text = "building"
-		if p.live && s.Progress != "" {
-			text = "building: " + s.Progress
+		text = string(runtime.Building)
+		if p.live {
+			text = s.BuildProgress()
 		}
 	}
 	if p.quiet || p.said[s.Name] == text || text == string(runtime.Building) {

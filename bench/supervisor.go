@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// The least that a supervisor can do, as something to compare with: it starts
+// programs, each behind a pipe, writes their lines with a prefix into one file,
+// and says when all accept connections. It restarts nothing, reloads nothing and
+// cleans up nothing.
+//
+// supervise is run by this program as a child: bench __supervise LOG N COMMAND…
+func supervise(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(args[0])
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	out := &prefixed{w: bufio.NewWriterSize(log, 64<<10)}
+	var running, ready sync.WaitGroup
+	for i := range n {
+		ready.Add(1)
+		running.Go(func() { one(ctx, fmt.Sprintf("s%d", i), args[2:], out, &ready) })
+	}
+	ready.Wait()
+	fmt.Println("ready")
+	running.Wait()
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	return out.w.Flush()
+}
+
+func one(ctx context.Context, name string, argv []string, out *prefixed, ready *sync.WaitGroup) {
+	address := freeAddress()
+	_, port, err := net.SplitHostPort(address)
+	check(err)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Env = append(os.Environ(), "HOST=127.0.0.1", "PORT="+port)
+	pipe, err := cmd.StdoutPipe()
+	check(err)
+	check(cmd.Start())
+	go func() {
+		defer ready.Done()
+		for wait := 5 * time.Millisecond; ctx.Err() == nil; wait = min(wait*3/2, 250*time.Millisecond) {
+			if conn, err := net.Dial("tcp", address); err == nil {
+				conn.Close()
+				return
+			}
+			time.Sleep(wait)
+		}
+	}()
+	out.copy(name+" | ", pipe)
+	_ = cmd.Wait() // however it ended
+}
+
+// prefixed writes whole lines, each behind the name of who wrote it.
+type prefixed struct {
+	mu sync.Mutex
+	w  *bufio.Writer
+}
+
+func (p *prefixed) copy(prefix string, from io.Reader) {
+	lines := bufio.NewReaderSize(from, 64<<10)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if len(line) > 0 {
+			p.mu.Lock()
+			p.w.WriteString(prefix)
+			p.w.Write(line)
+			p.mu.Unlock()
+		}
+		if err != nil && err != bufio.ErrBufferFull {
+			return
+		}
+	}
+}
+
+func freeAddress() string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
+	defer ln.Close()
+	return ln.Addr().String()
+}

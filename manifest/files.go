@@ -1,0 +1,127 @@
+package manifest
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/mod/modfile"
+)
+
+// files holds what a service's manifest names against what is there.
+func (c *checker) files() {
+	if !isDir(c.s.Dir) {
+		return // said already
+	}
+	c.envFiles()
+	if c.s.Go != "" && c.s.Run.Empty() && c.s.Build.Empty() {
+		c.goPackage()
+	}
+	for i, glob := range c.s.Watch {
+		for part := range strings.SplitSeq(glob, "**") {
+			if _, err := path.Match(part, ""); err != nil {
+				c.fail([]any{"watch", i}, "%q is no glob: a [ is not closed, or a \\ stands at the end", glob)
+			}
+		}
+	}
+}
+
+func (c *checker) envFiles() {
+	for i, name := range c.s.EnvFile {
+		info, err := os.Stat(filepath.Join(c.s.Dir, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			c.fail([]any{"env_file", i}, "no such file: %s, seen from %s", name, c.place(c.s.Dir))
+		case err != nil:
+			c.fail([]any{"env_file", i}, "%s: %s", name, readFailure(err))
+		case info.IsDir():
+			c.fail([]any{"env_file", i}, "%s is a folder", name)
+		}
+	}
+}
+
+// goPackage holds that the package is there, and in the module of the service's
+// folder: from elsewhere `go build` would not find it.
+func (c *checker) goPackage() {
+	at := filepath.Join(c.s.Dir, filepath.FromSlash(c.s.Go))
+	own := moduleOf(c.s.Dir)
+	switch {
+	case !isDir(at):
+		c.fail([]any{"go"}, "no such package: %s, seen from %s", c.s.Go, c.place(c.s.Dir))
+	case own == "":
+		c.fail([]any{"go"}, "no go.mod in %s or above it: go mod init makes one", c.place(c.s.Dir))
+	case moduleOf(at) != own:
+		c.fail([]any{"go"}, "%s is not in the service's own module, which is in %s", c.s.Go, c.place(own))
+	}
+}
+
+// place is a folder as messages name it.
+func (l *loader) place(dir string) string {
+	rel, err := filepath.Rel(l.dir, dir)
+	switch {
+	case err != nil:
+		return dir
+	case rel == ".":
+		return "the workspace's folder"
+	}
+	return filepath.ToSlash(rel)
+}
+
+// moduleOf is the nearest folder with a go.mod, from dir upwards; "" for none.
+func moduleOf(dir string) string {
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return ""
+		}
+		dir = parent
+	}
+}
+
+func isDir(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
+}
+
+// checkWork finds modules of the go.work that are gone: with one of them no Go
+// service builds any more.
+func (l *loader) checkWork() {
+	if !slices.ContainsFunc(l.ws.Services, func(s *Service) bool { return s.Go != "" }) {
+		return
+	}
+	data, err := os.ReadFile(filepath.Join(l.dir, "go.work"))
+	if err != nil {
+		return // services need none
+	}
+	work, err := modfile.ParseWork("go.work", data, nil)
+	if err != nil {
+		return // go build says what is wrong with it
+	}
+	for _, use := range work.Use {
+		dir := use.Path
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(l.dir, filepath.FromSlash(dir))
+		}
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); errors.Is(err, fs.ErrNotExist) {
+			at := use.Syntax.Start
+			l.problems = append(l.problems, Problem{File: "go.work", Line: at.Line, Column: at.LineRune,
+				Message: "there is no module in " + use.Path + " any more: remove this line"})
+		}
+	}
+}
+
+// plainName reports whether a name can travel in a header unchanged, as those of
+// users, roles and clients do.
+func plainName(name string) bool {
+	return name != "" && len(name) <= 200 && !strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.IsSpace(r) || r == ','
+	})
+}

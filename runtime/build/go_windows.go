@@ -1,7 +1,0 @@
-package build
-
-import "os/exec"
-
-const executableSuffix = ".exe"
-
-func interruptible(*exec.Cmd) {}

@@ -1,0 +1,198 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	goruntime "runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// reapPause is how long adopted children that have ended may wait to be reaped:
+// a thousand that end together are looked for a few times, not a thousand times.
+const reapPause = 50 * time.Millisecond
+
+// holder starts processes from one thread, which Run locks for good: the signal
+// at the parent's death follows the thread (prctl(2), PR_SET_PDEATHSIG), and so
+// does membership of a cgroup of version 1.
+type holder struct {
+	state  string
+	spawns chan func() error // carried out by Run; an error ends it
+	ended  chan struct{}     // closed when Run has ended
+
+	mu     sync.Mutex
+	owned  map[int]*Process // by pid, not reaped yet
+	cgroup *cgroup          // of this copy of the workspace; nil: not permitted here
+	last   int              // cgroup of an instance
+}
+
+// held is what the holder knows of one process.
+type held struct {
+	cgroup *cgroup  // of its own; nil: not permitted here
+	pidfd  *os.File // readable when the process has ended (pidfd_open(2))
+}
+
+func newHolder(state string) holder {
+	return holder{state: state, spawns: make(chan func() error), ended: make(chan struct{}), owned: map[int]*Process{}}
+}
+
+// Run makes this process a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER), so that
+// what an instance leaves behind becomes our child, and reaps it; and it starts
+// processes. It keeps the goroutine's thread, and returns when ctx ends: with
+// the thread, all processes that still run are killed.
+func (d *Driver) Run(ctx context.Context) error {
+	h := &d.holder
+	defer close(h.ended)
+	goruntime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become a subreaper: %w", err)
+	}
+	group := openCgroup(h.state)
+	defer group.remove()
+	h.mu.Lock()
+	h.cgroup = group
+	h.mu.Unlock()
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, syscall.SIGCHLD)
+	defer signal.Stop(children)
+	var reap <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case spawn := <-h.spawns:
+			if err := spawn(); err != nil {
+				return err
+			}
+		case <-children:
+			if reap == nil {
+				reap = time.After(reapPause)
+			}
+		case <-reap:
+			reap = nil
+			h.reapAdopted()
+		}
+	}
+}
+
+// Means names how processes are held, for people.
+func (d *Driver) Means() string {
+	d.holder.mu.Lock()
+	defer d.holder.mu.Unlock()
+	if group := d.holder.cgroup; group != nil {
+		return group.String() + ", subreaper guard"
+	}
+	return "subreaper guard"
+}
+
+// start starts p on the thread that Run has locked.
+func (h *holder) start(p *Process) error {
+	result := make(chan error, 1)
+	spawn := func() error {
+		err, broken := h.spawn(p)
+		result <- err
+		return broken
+	}
+	select {
+	case h.spawns <- spawn:
+		return <-result
+	case <-h.ended:
+		return errors.New("mesh is stopping")
+	}
+}
+
+// spawn holds the lock so that nobody takes the new process for an adopted one.
+// broken is an error after which this thread can start nothing more.
+func (h *holder) spawn(p *Process) (err, broken error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	pidfd := -1
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd}
+	if h.cgroup != nil {
+		h.last++
+		if p.held.cgroup, err = h.cgroup.child(strconv.Itoa(h.last)); err != nil {
+			return err, nil
+		}
+	}
+	if err, broken = p.held.cgroup.start(p.cmd); err != nil {
+		p.held.cgroup.remove()
+		return err, broken
+	}
+	h.owned[p.PID()] = p
+	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
+		p.held.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	}
+	return nil, broken
+}
+
+// reapAdopted waits for adopted children that have ended. Our own are left to
+// their Wait.
+func (h *holder) reapAdopted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, pid := range childrenOf(os.Getpid()) {
+		if h.owned[pid] == nil {
+			// 0 or ECHILD: it lives, or is gone already.
+			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+		}
+	}
+}
+
+// finish waits for the process and kills what it leaves behind before it is
+// reaped: until then its pid and its group are certainly its own.
+func (p *Process) finish() (*os.ProcessState, error) {
+	p.held.awaitExit(p.PID())
+	close(p.exited)
+	p.killTree()
+	p.held.cgroup.remove()
+	return p.reap()
+}
+
+// awaitExit waits until the process has ended and leaves it to be reaped. No
+// thread waits meanwhile, save where the kernel has no pidfd (before 5.3).
+func (h held) awaitExit(pid int) {
+	if h.pidfd == nil {
+		for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
+		}
+		return
+	}
+	defer h.pidfd.Close()
+	conn, err := h.pidfd.SyscallConn()
+	if err != nil {
+		return // closed, which only this function does
+	}
+	_ = conn.Read(func(fd uintptr) bool {
+		var info unix.Siginfo
+		for {
+			switch err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil); {
+			case err == unix.EINTR:
+			case err == unix.EAGAIN:
+				return false
+			case err != nil:
+				return true // not ours to wait for: gone
+			default:
+				return info.Signo != 0 // 0: it still runs (waitid(2), WNOHANG)
+			}
+		}
+	})
+}
+
+// reap takes the exit of the ended process and gives up its pid.
+func (p *Process) reap() (*os.ProcessState, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reaped = true
+	state, err := p.cmd.Process.Wait()
+	h := &p.driver.holder
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.owned, p.PID())
+	return state, err
+}
