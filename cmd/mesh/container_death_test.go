@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,5 +208,42 @@ func TestAnEngineThatIsAwayForAWhile(t *testing.T) {
 	h.do("down")
 	if left := h.left(); left != "" {
 		t.Errorf("left behind: %s", left)
+	}
+}
+
+// TestAnEngineElsewhere has an engine whose bridge is not on this machine, as
+// Docker Desktop's is.
+func TestAnEngineElsewhere(t *testing.T) {
+	h := newHarbour(t, "web", "go: .\ndriver: container\n")
+	socket := filepath.Join(t.TempDir(), "engine.sock")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed := make(chan string, 10)
+	go func() {
+		_ = http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Api-Version", "1.44")
+			w.Header().Set("Content-Type", "application/json")
+			_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v"), "/")
+			network := `{"Name": "far", "Id": "1", "Labels": {}, "IPAM": {"Config": [{"Subnet": "198.51.100.0/24", "Gateway": "198.51.100.1"}]}}`
+			switch {
+			case path == "version":
+				_, _ = io.WriteString(w, `{"Os": "linux", "Arch": "amd64", "ApiVersion": "1.44"}`)
+			case path == "networks" || path == "containers/json":
+				_, _ = io.WriteString(w, map[bool]string{true: "[" + network + "]", false: "[]"}[path == "networks" && len(removed) == 0])
+			case r.Method == http.MethodDelete:
+				removed <- path
+				w.WriteHeader(http.StatusNoContent)
+			case strings.HasPrefix(path, "networks/"):
+				_, _ = io.WriteString(w, network)
+			}
+		}))
+	}()
+	t.Cleanup(func() { ln.Close() })
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	out, err := h.run("mesh", "-C", h.dir, "up", "-d", "--gateway", "127.0.0.1:0")
+	if err == nil || !strings.Contains(out, "another machine or namespace") || len(removed) == 0 {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

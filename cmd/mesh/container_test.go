@@ -65,6 +65,17 @@ func main() {
 		defer conn.Close()
 		io.CopyN(w, conn, 5)
 	})
+	http.HandleFunc("/postgres", func(w http.ResponseWriter, r *http.Request) {
+		u, _ := url.Parse(os.Getenv("DATABASE_URL"))
+		conn, err := net.Dial("tcp", u.Host)
+		if err != nil {
+			fmt.Fprint(w, err)
+			return
+		}
+		defer conn.Close()
+		conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}) // SSLRequest
+		io.CopyN(w, conn, 1)                           // S or N
+	})
 	http.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, os.WriteFile(r.FormValue("file"), []byte("written"), 0o600))
 	})
@@ -311,6 +322,21 @@ func TestContainersBesideProcesses(t *testing.T) {
 	if left := h.left(); left != "" {
 		t.Errorf("left behind: %s", left)
 	}
+}
+
+// TestPostgresFromAContainer has a server that listens on loopback alone.
+func TestPostgresFromAContainer(t *testing.T) {
+	h := newHarbour(t, "inside", "go: .\ndriver: container\ndatabase: {engine: postgres}\n")
+	server := startPostgres(t)
+	h.write("mesh.yaml", "version: 1\nname: harbour\ndatabases: {postgres: {url: '"+server+"'}}\n")
+	h.up()
+	if got := h.get("inside", "/postgres"); got != "S" && got != "N" {
+		t.Errorf("the server says %q", got)
+	}
+	if at := h.env("inside")["DATABASE_URL"]; strings.Contains(at, "127.0.0.1") {
+		t.Errorf("it is told %s", at)
+	}
+	h.do("down", "--volumes")
 }
 
 // TestContainersReload saves under load, and scales.

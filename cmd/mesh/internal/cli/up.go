@@ -75,6 +75,7 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 		return err
 	}
 	warnAbout(d, m)
+	o.mention(d, m)
 	client := p.client()
 	status, err := client.Status(ctx)
 	running := err == nil
@@ -118,6 +119,19 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 		return &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
 	}
 	return nil
+}
+
+// mention says which services run as processes although containers were asked
+// for.
+func (o *upOptions) mention(d *deps, m *manifest.Workspace) {
+	if o.driver != "container" {
+		return
+	}
+	for _, s := range m.Services {
+		if !s.Container() && !s.External() && s.Driver == "" {
+			d.say(s.Name + " runs as a process: there is no image of what it runs (go, dockerfile or image makes one).")
+		}
+	}
 }
 
 func warnAbout(d *deps, m *manifest.Workspace) {
