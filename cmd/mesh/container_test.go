@@ -423,7 +423,7 @@ dockerfile: Dockerfile
 health: {http: /readyz}
 routes: [{prefix: /built/, auth: none, strip_prefix: true}]
 `)
-	h.write("services/built/Dockerfile", "FROM scratch\nCOPY --chmod=555 services/built/peer /peer\nENTRYPOINT [\"/peer\"]\n")
+	h.write("services/built/Dockerfile", "FROM scratch\nCOPY services/built/peer /peer\nENTRYPOINT [\"/peer\"]\n")
 	h.program(filepath.Join(h.dir, "services", "built"))
 	h.up()
 	h.want(h.get("api", "/get?url="+h.env("api")["STORE_URL"]+"/"), "1 store-1 1234")
@@ -479,16 +479,15 @@ routes: [{prefix: /built/, auth: none, strip_prefix: true}]
 		}
 	})
 	t.Run("a Dockerfile that does not build", func(t *testing.T) {
-		for _, sign := range []string{"COPY", "COPY --chmod=555"} { // the engine's own builder, and BuildKit
-			h.write("services/built/Dockerfile", "FROM scratch\n"+sign+" services/built/peer /peer\nRUN [\"/peer\", \"check\"]\n")
-			out, err := h.run("mesh", "-C", h.dir, "up", "-d", "--gateway", "127.0.0.1:0", "built")
-			if err == nil || !strings.Contains(out, "does not build: Dockerfile: ") {
-				t.Errorf("%v\n%s", err, out)
-			}
-			logs, _ := h.mesh("logs", "built", "--no-prefix")
-			h.want(logs, "not there")
-			h.do("down")
+		// --chmod makes it one for BuildKit, which leaves nothing of what failed.
+		h.write("services/built/Dockerfile", "FROM scratch\nCOPY --chmod=555 services/built/peer /peer\nRUN [\"/peer\", \"check\"]\n")
+		out, err := h.run("mesh", "-C", h.dir, "up", "-d", "--gateway", "127.0.0.1:0", "built")
+		if err == nil || !strings.Contains(out, "does not build: Dockerfile: ") {
+			t.Errorf("%v\n%s", err, out)
 		}
+		logs, _ := h.mesh("logs", "built", "--no-prefix")
+		h.want(logs, "not there")
+		h.do("down")
 	})
 	t.Run("an image that cannot be had", func(t *testing.T) {
 		h.edit("services/store/mesh.service.yaml", "mesh-test/store:1", "localhost:1/nowhere:1")

@@ -196,6 +196,13 @@ func TestNoEngine(t *testing.T) {
 	}
 }
 
+func TestBasesOfADockerfile(t *testing.T) {
+	text := "# FROM nothing\nARG V=1\nFROM --platform=linux/amd64 golang:1.26 AS build\nfrom build as next\nFROM base:${V}\nFROM scratch\nFROM gcr.io/x/y:nonroot\n"
+	if got := basesOf(text); !slices.Equal(got, []string{"golang:1.26", "gcr.io/x/y:nonroot"}) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestBuildMessages(t *testing.T) {
 	var said []string
 	see := func(text string) { said = append(said, text) }

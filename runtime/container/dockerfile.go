@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/build"
@@ -73,26 +75,38 @@ func (e *Engine) buildImage(ctx context.Context, s *manifest.Service, dir, file,
 	return err
 }
 
-// builder is the one that the engine prefers, or BuildKit where the Dockerfile
-// uses what only that understands.
+// builder is the engine's own, or BuildKit where the Dockerfile uses what only
+// that understands. BuildKit does not pull without a session with the client, so
+// what it builds on is pulled first.
 func (e *Engine) builder(ctx context.Context, file string) (build.BuilderVersion, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
-	for _, sign := range []string{"--mount=", "<<", "--link", "--chmod="} {
-		if bytes.Contains(text, []byte(sign)) {
-			return build.BuilderBuildKit, nil
-		}
-	}
-	found, err := e.api.Ping(ctx, client.PingOptions{})
-	if err != nil {
-		return "", e.explain(err)
-	}
-	if found.BuilderVersion == "" {
+	if !slices.ContainsFunc([]string{"--mount=", "<<", "--link", "--chmod="}, func(sign string) bool { return bytes.Contains(text, []byte(sign)) }) {
 		return build.BuilderV1, nil
 	}
-	return found.BuilderVersion, nil
+	for _, image := range basesOf(string(text)) {
+		if err := e.ensure(ctx, image, func(string) {}); err != nil {
+			return "", err
+		}
+	}
+	return build.BuilderBuildKit, nil
+}
+
+var fromPattern = regexp.MustCompile(`(?mi)^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?`)
+
+// basesOf are the images that a Dockerfile builds on, but for those that it names
+// by a variable.
+func basesOf(text string) (images []string) {
+	stages := map[string]bool{"scratch": true}
+	for _, m := range fromPattern.FindAllStringSubmatch(text, -1) {
+		if !stages[m[1]] && !strings.Contains(m[1], "$") {
+			images = append(images, m[1])
+		}
+		stages[m[2]] = true
+	}
+	return images
 }
 
 // readIgnored reads what the context leaves out: Dockerfile.dockerignore beside

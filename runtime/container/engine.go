@@ -82,11 +82,23 @@ func dial() (*client.Client, error) {
 	return api, nil
 }
 
-// startPatience bounds how long an engine may take to show itself.
-const startPatience = 20 * time.Second
-
 func (e *Engine) prepare(ctx context.Context, kept string) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	if err := e.greet(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	defer cancel()
+	if err := e.sweep(ctx, filter(labelState, e.owner.State)); err != nil {
+		return fmt.Errorf("remove what an earlier mesh left: %w", e.explain(err))
+	}
+	var err error
+	e.bridge, err = e.makeBridge(ctx, kept)
+	return err
+}
+
+// greet finds out whether there is an engine, and what it runs.
+func (e *Engine) greet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
 	version, err := e.api.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
@@ -96,11 +108,7 @@ func (e *Engine) prepare(ctx context.Context, kept string) error {
 		return fmt.Errorf("the Docker engine runs %s containers: mesh needs one for Linux", version.Os)
 	}
 	e.arch = version.Arch
-	if err := e.sweep(ctx, filter(labelState, e.owner.State)); err != nil {
-		return fmt.Errorf("remove what an earlier mesh left: %w", e.explain(err))
-	}
-	e.bridge, err = e.makeBridge(ctx, kept)
-	return err
+	return nil
 }
 
 // Close gives up the connections to the engine; Remove comes first.

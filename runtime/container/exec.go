@@ -36,6 +36,9 @@ func Exec(ctx context.Context, id string, argv []string, s Streams) (int, error)
 	}
 	defer e.Close()
 	code, err := e.exec(ctx, id, argv, s)
+	if err != nil && (strings.Contains(err.Error(), "executable file not found") || strings.Contains(err.Error(), "no such file or directory: unknown")) {
+		return code, ErrNoProgram // an older engine prints that and says 126 or 127
+	}
 	return code, e.explain(err)
 }
 

@@ -192,18 +192,24 @@ func (e *Engine) dropLoaded(ctx context.Context) {
 // Named makes sure that the engine has the image that a manifest names, and
 // returns what identifies its content.
 func (e *Engine) Named(ctx context.Context, s *manifest.Service, tell func(string)) (runtime.Artifact, error) {
-	found, err := e.api.ImageInspect(ctx, s.Image)
-	if missing(err) {
-		tell("pulls " + s.Image)
-		if err := e.pull(ctx, s.Image, tell); err != nil {
-			return runtime.Artifact{}, err
-		}
-		found, err = e.api.ImageInspect(ctx, s.Image)
+	if err := e.ensure(ctx, s.Image, tell); err != nil {
+		return runtime.Artifact{}, err
 	}
+	found, err := e.api.ImageInspect(ctx, s.Image)
 	if err != nil {
 		return runtime.Artifact{}, e.explain(err)
 	}
 	return e.artifact(s, s.Image, found), nil
+}
+
+// ensure pulls an image that the engine does not have.
+func (e *Engine) ensure(ctx context.Context, image string, tell func(string)) error {
+	_, err := e.api.ImageInspect(ctx, image)
+	if missing(err) {
+		tell("pulls " + image)
+		return e.pull(ctx, image, tell)
+	}
+	return e.explain(err)
 }
 
 // artifact is what runs of an image that somebody else made.
