@@ -40,9 +40,9 @@ func runPs(ctx context.Context, d *deps, out output) error {
 	}
 	tellBuilds(now)
 	return out.print(d.streams.Out, now.Instances, func(w io.Writer) {
-		fmt.Fprintln(w, "INSTANCE\tSTATE\tDRIVER\tADDRESS\tPID\tRESTARTS\tCPU\tMEMORY\tREASON")
+		fmt.Fprintln(w, "INSTANCE\tSTATE\tADDRESS\tPID\tDRIVER\tRESTARTS\tCPU\tMEMORY\tREASON")
 		for _, i := range now.Instances {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%.1f%%\t%s\t%s\n", i.Instance, i.State, driver(i), address(i), pid(i), i.Restarts, i.CPUPercent,
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%.1f%%\t%s\t%s\n", i.Instance, i.State, address(i), pid(i), driver(i), i.Restarts, i.CPUPercent,
 				memory(i), clip(escape.Terminal(firstLine(i.Reason)), 80))
 		}
 	})
