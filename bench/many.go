@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,8 +29,10 @@ func (b *bench) crowd(name string, n int, more func(i int) string, command ...st
 	check(os.MkdirAll(filepath.Join(dir, "svc"), 0o700))
 	var text strings.Builder
 	text.WriteString(workspace + "services:\n")
+	argv, err := json.Marshal(command) // which YAML reads too
+	check(err)
 	for i := range n {
-		fmt.Fprintf(&text, "  s%d: {dir: svc, run: [%s], watch: [manual]%s}\n", i, strings.Join(command, ", "), more(i))
+		fmt.Fprintf(&text, "  s%d: {dir: svc, run: %s, watch: [manual]%s}\n", i, argv, more(i))
 	}
 	check(os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text.String()), 0o600))
 	return dir
@@ -89,10 +92,7 @@ func (b *bench) crowdIdle(service string) {
 	time.Sleep(idle) // what is measured is doing nothing for a while
 	leastShare, leastMemory := float64(cpu(s.cmd.Process.Pid)-before)/float64(idle), rss(s.cmd.Process.Pid)
 	s.stop()
-	alone := b.tiny("alone")
-	timed(alone, nil, b.mesh, "up", "-d", "-q")
-	base := rss(b.pid(alone))
-	b.down(alone)
+	base := b.aloneMemory()
 	dir := b.crowd("many", n, nothingMore, service)
 	timed(dir, nil, b.mesh, "up", "-d", "-q")
 	defer b.down(dir)

@@ -24,7 +24,10 @@ func (r *roll) roll(work context.Context) {
 	stale := r.stale()
 	var keep, drop []*instance
 	for _, in := range stale {
-		if r.service.Reload == "replace" || r.service.Kind == manifest.KindTask || !in.serving() {
+		if in.stopped() && !r.alone() {
+			continue // it drains, and nothing has to wait for that
+		}
+		if r.alone() || !in.serving() {
 			drop = append(drop, in)
 		} else {
 			keep = append(keep, in)
@@ -44,6 +47,11 @@ func (r *roll) roll(work context.Context) {
 		return
 	}
 	r.swap(work, keep)
+}
+
+// alone reports that an instance must have ended before the next one begins.
+func (r *roll) alone() bool {
+	return r.service.Reload == "replace" || r.service.Kind == manifest.KindTask
 }
 
 // serving reports whether the instance has been healthy and still runs.

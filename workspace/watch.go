@@ -99,7 +99,7 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 }
 
 func (s *saves) prepare(paths []string) {
-	if names := affected(s.running(), paths); len(names) > 0 {
+	if names := affected(s.Manifest().Services, s.running(), readModules(s.Manifest().Dir), paths); len(names) > 0 {
 		_ = s.supervisor.Prepare(names...) // one that was removed meanwhile needs no build
 	}
 }
@@ -143,24 +143,37 @@ func (w *Workspace) running() []*manifest.Service {
 	return w.selected
 }
 
-// affected are the services that a change of these files may change: the one in
-// whose folder a file lies, and for one that lies in nobody's, every Go service,
-// of which the compiler then finds those that are really new.
-func affected(services []*manifest.Service, paths []string) []string {
+// affected are the services, of those that run, that a change of these files may
+// change: the one in whose folder a file lies, and the Go services that are built
+// from the module in which it lies. The compiler then finds those that are really
+// new.
+func affected(all, running []*manifest.Service, modules []module, paths []string) []string {
 	var names []string
 	for _, path := range paths {
 		if isManifest(path) {
 			continue // applied by Reload
 		}
-		owner := ownerOf(services, path)
-		for _, s := range services {
-			shared := owner == nil && s.Go != "" && goInput(path)
-			if (s == owner && watches(s, path) || shared) && !slices.Contains(names, s.Name) {
+		owner := ownerOf(all, path)
+		for _, s := range running {
+			if !slices.Contains(names, s.Name) && (s == owner && watches(s, path) || s != owner && buildsFrom(s, owner, modules, path)) {
 				names = append(names, s.Name)
 			}
 		}
 	}
 	return names
+}
+
+// buildsFrom reports whether a Go service is built from the module in which path
+// lies; everything is built from what lies in none, such as go.work.
+func buildsFrom(s, owner *manifest.Service, modules []module, path string) bool {
+	if s.Go == "" || !goInput(path) || manual(s) {
+		return false
+	}
+	changed, own := moduleOf(modules, path), moduleOf(modules, s.Dir)
+	if changed == nil {
+		return owner == nil
+	}
+	return own != nil && needs(modules, own, changed)
 }
 
 // ownerOf is the service in whose folder path lies, the innermost.
@@ -176,13 +189,18 @@ func ownerOf(services []*manifest.Service, path string) *manifest.Service {
 
 func goInput(path string) bool {
 	base := filepath.Base(path)
-	return strings.HasSuffix(base, ".go") || base == "go.mod" || base == "go.sum" || base == "go.work" || base == "go.work.sum"
+	return strings.HasSuffix(base, ".go") && !strings.HasSuffix(base, "_test.go") || base == "go.mod" || base == "go.sum" || base == "go.work" || base == "go.work.sum"
+}
+
+// manual reports that a save does nothing by itself.
+func manual(s *manifest.Service) bool {
+	return slices.Equal(s.Watch, []string{"manual"}) || s.Reload == "self"
 }
 
 // watches reports whether a service is built anew when path changes.
 func watches(s *manifest.Service, path string) bool {
 	rel, err := filepath.Rel(s.Dir, path)
-	if err != nil || slices.Equal(s.Watch, []string{"manual"}) || s.Reload == "self" {
+	if err != nil || manual(s) {
 		return false
 	}
 	if len(s.Watch) > 0 {

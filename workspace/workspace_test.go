@@ -238,12 +238,24 @@ func TestAffected(t *testing.T) {
 		{Name: "manual", Dir: "/w/services/manual", Watch: manifest.Strings{"manual"}},
 		{Name: "py", Dir: "/w/services/py"},
 	}
+	all := append(slices.Clone(services), &manifest.Service{Name: "idle", Dir: "/w/services/idle", Go: "."})
+	modules := []module{
+		{"/w/services/a", "w/a", []string{"w/contracts"}},
+		{"/w/services/b", "w/b", []string{"elsewhere"}},
+		{"/w/services/idle", "w/idle", nil},
+		{"/w/contracts", "w/contracts", []string{"w/shared"}},
+		{"/w/shared", "w/shared", nil},
+	}
 	for path, want := range map[string]string{
 		"/w/services/a/x.go":              "a",
 		"/w/services/a/x_test.go":         "",
 		"/w/services/a/README.md":         "",
 		"/w/services/a/migrations/1.sql":  "a",
-		"/w/contracts/a/v1/a.pb.go":       "a b",
+		"/w/contracts/a/v1/a.pb.go":       "a",
+		"/w/contracts/a/v1/a_test.go":     "",
+		"/w/shared/x.go":                  "a",
+		"/w/services/b/b.go":              "b",
+		"/w/services/idle/x.go":           "",
 		"/w/README.md":                    "",
 		"/w/services/js/src/x/y.ts":       "js",
 		"/w/services/js/src/y.ts":         "js",
@@ -253,7 +265,7 @@ func TestAffected(t *testing.T) {
 		"/w/services/a/mesh.service.yaml": "",
 		"/w/go.work":                      "a b",
 	} {
-		if got := strings.Join(affected(services, []string{filepath.FromSlash(path)}), " "); got != want {
+		if got := strings.Join(affected(all, services, modules, []string{filepath.FromSlash(path)}), " "); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"net"
@@ -15,6 +16,9 @@ import (
 	"syscall"
 	"time"
 )
+
+// padding makes a line as long as lines of logs are.
+var padding = strings.Repeat("x", 80)
 
 type options struct {
 	exitAfter    time.Duration
@@ -66,20 +70,26 @@ func parse() *options {
 	return o
 }
 
+// spawn starts copies of this program that do nothing.
 func (o *options) spawn() {
 	if o.fork {
-		o.start("sleep 1000")
+		o.start("exec $0 -silent -ignore-term >&2")
 	}
 	if o.setsid {
-		o.start("setsid sleep 1000 & exit 0")
+		o.start("setsid $0 -silent -ignore-term & exit 0")
 	}
 	if o.hide {
-		o.start("echo hidden $$; env -i setsid sleep 1001 & exit 0")
+		o.start("env -i setsid $0 -silent -ignore-term & exit 0")
 	}
 }
 
 func (o *options) start(line string) {
-	cmd := exec.Command("sh", "-c", line)
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	cmd := exec.Command("sh", "-c", line, self)
 	if o.leak {
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	}
@@ -92,9 +102,11 @@ func (o *options) start(line string) {
 
 func (o *options) print() {
 	fmt.Printf("testservice %s as pid %d\n", o.version, os.Getpid())
+	flood := bufio.NewWriterSize(os.Stdout, 64<<10)
 	for i := range o.flood {
-		fmt.Printf("line %d %s\n", i, strings.Repeat("x", 60))
+		fmt.Fprintf(flood, "line %d %s\n", i, padding)
 	}
+	flood.Flush()
 	if o.garbage {
 		os.Stdout.WriteString("\x1b]52;c;aGVsbG8=\x07\x1b[2J\xff\xfe no text \r over\n" + strings.Repeat("z", 200_000) + "\n")
 	}

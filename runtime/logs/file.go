@@ -17,11 +17,10 @@ import (
 // a batch, so that it is formatted once for many lines.
 const fileTime = "2006-01-02T15:04:05.000000000Z"
 
-func encode(b *batch) []byte {
+func encode(out []byte, b *batch) []byte {
 	head := append(b.time.UTC().AppendFormat(nil, fileTime), ' ')
 	head = append(append(append(head, b.instance...), ' '), b.stream...)
 	head = append(head, ' ')
-	out := make([]byte, 0, len(b.data)+len(head)*b.count())
 	for line := range bytes.Lines(b.data) {
 		out = append(append(out, head...), line...)
 	}

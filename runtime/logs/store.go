@@ -16,6 +16,8 @@ import (
 // Bounds of what is kept for each service.
 const (
 	ringBytes   = 512 << 10 // in memory
+	allBytes    = 32 << 20  // in memory, shared by all services when there are many
+	keptBuffer  = 256 << 10 // for encoding
 	fileBytes   = 10 << 20  // in a file before it is rotated
 	oldFiles    = 2         // rotated files kept
 	followQueue = 256       // batches that a follower may be behind
@@ -23,21 +25,25 @@ const (
 
 // Store keeps the logs of a workspace, one file a service, below a folder.
 type Store struct {
-	dir string
+	dir   string
+	topic broadcast.Topic[*batch]
 
 	mu       sync.Mutex
 	services map[string]*serviceLog
-	topic    broadcast.Topic[*batch]
 	failed   error // the last failure to write to disk
 }
 
-// serviceLog is one service's file and ring; guarded by Store.mu, which is held
-// once for a batch of lines, not for a line.
+// serviceLog is one service's file and ring. A service waits for its own file
+// only.
 type serviceLog struct {
-	name  string
-	file  *os.File
-	size  int64
-	ring  []*batch
+	path string
+
+	mu      sync.Mutex // guards the file
+	file    *os.File
+	size    int64
+	encoded []byte // to be used again
+
+	ring  []*batch // guarded by Store.topic
 	bytes int
 }
 
@@ -55,64 +61,79 @@ func Open(dir string) (*Store, error) {
 // more is no reason for a service to stall: the ring and the followers still
 // get the lines, and Err tells.
 func (s *Store) append(b *batch) {
-	s.topic.Update(func() (*batch, bool) {
+	log, room := s.service(b.service)
+	if err := log.write(b); err != nil {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		log := s.service(b.service)
-		if err := log.write(s.dir, b); err != nil {
-			s.failed = err
-		}
-		log.remember(b)
+		s.failed = err
+		s.mu.Unlock()
+	}
+	s.topic.Update(func() (*batch, bool) {
+		log.remember(b, room)
 		return b, true
 	})
 }
 
-func (s *Store) service(name string) *serviceLog {
-	log := s.services[name]
+// service returns the log of a service and how much of it the memory keeps.
+func (s *Store) service(name string) (log *serviceLog, room int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log = s.services[name]
 	if log == nil {
-		log = &serviceLog{name: name}
+		log = &serviceLog{path: filepath.Join(s.dir, name+".log")}
 		s.services[name] = log
 	}
-	return log
+	return log, min(ringBytes, max(ringBytes/16, allBytes/len(s.services)))
 }
 
-func (l *serviceLog) remember(b *batch) {
+func (l *serviceLog) remember(b *batch, room int) {
 	l.ring = append(l.ring, b)
 	l.bytes += len(b.data)
-	for l.bytes > ringBytes && len(l.ring) > 1 {
+	for l.bytes > room && len(l.ring) > 1 {
 		l.bytes -= len(l.ring[0].data)
 		l.ring[0] = nil
 		l.ring = l.ring[1:]
 	}
 }
 
-func (l *serviceLog) write(dir string, b *batch) error {
-	path := filepath.Join(dir, l.name+".log")
-	if l.file == nil {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		info, err := f.Stat()
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		l.file, l.size = f, info.Size()
+func (l *serviceLog) write(b *batch) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.open(); err != nil {
+		return err
 	}
-	n, err := l.file.Write(encode(b))
-	l.size += int64(n)
+	l.encoded = encode(l.encoded[:0], b)
+	n, err := l.file.Write(l.encoded)
+	if l.size += int64(n); cap(l.encoded) > keptBuffer {
+		l.encoded = nil
+	}
 	if err == nil && l.size > fileBytes {
-		err = l.rotate(path)
+		err = l.rotate()
 	}
 	return err
 }
 
+func (l *serviceLog) open() error {
+	if l.file != nil {
+		return nil
+	}
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	l.file, l.size = f, info.Size()
+	return nil
+}
+
 // rotate moves NAME.log to NAME.log.1 and so on; the oldest is lost.
-func (l *serviceLog) rotate(path string) error {
+func (l *serviceLog) rotate() error {
 	err := l.file.Close()
 	l.file = nil
 	for i := oldFiles; i > 0; i-- {
-		if e := os.Rename(rotated(path, i-1), rotated(path, i)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		if e := os.Rename(rotated(l.path, i-1), rotated(l.path, i)); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
 	}
@@ -139,28 +160,39 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	var err error
 	for _, log := range s.services {
-		if log.file != nil {
-			err = errors.Join(err, log.file.Close())
-			log.file = nil
-		}
+		err = errors.Join(err, log.close())
 	}
+	return err
+}
+
+func (l *serviceLog) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil {
+		return nil
+	}
+	err := l.file.Close()
+	l.file = nil
 	return err
 }
 
 // Recent returns what the memory still has of the lines that q wants, in time
 // order.
 func (s *Store) Recent(q Query) []Line {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.recent(&q)
+	var batches []*batch
+	s.topic.Hold(func() { batches = s.recent() })
+	return collect(batches, &q)
 }
 
-func (s *Store) recent(q *Query) []Line {
+// recent are the batches that the memory has; the topic is held.
+func (s *Store) recent() []*batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var batches []*batch
 	for _, log := range s.services {
 		batches = append(batches, log.ring...)
 	}
-	return collect(batches, q)
+	return batches
 }
 
 // collect merges batches in time order and keeps the lines that q wants.
@@ -180,10 +212,10 @@ func collect(batches []*batch, q *Query) []Line {
 // come, until ctx ends or emit fails. A line whose Missed is not 0 follows a
 // gap. emit may be slow; only this follower loses by it.
 func (s *Store) Follow(ctx context.Context, q Query, emit func([]Line) error) error {
-	var past []Line
-	sub := s.topic.Subscribe(followQueue, func() { past = s.Recent(q) })
+	var past []*batch
+	sub := s.topic.Subscribe(followQueue, func() { past = s.recent() })
 	defer sub.Close()
-	if err := emit(past); err != nil {
+	if err := emit(collect(past, &q)); err != nil {
 		return err
 	}
 	for {
