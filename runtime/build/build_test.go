@@ -5,7 +5,6 @@ package build
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -142,11 +141,12 @@ func (r *rig) build(ctx context.Context, services ...*manifest.Service) (said ma
 			return
 		}
 		versions[name] = a.Version
-		out, err := exec.Command(a.Argv[0], a.Argv[1:]...).CombinedOutput()
-		if err != nil {
-			r.t.Errorf("%s: %v", name, err)
+		out := &tail{}
+		exit, err := r.Processes.Exec(ctx, process.Spec{Argv: a.Argv, Env: []string{"X=y"}, Marker: "X=y", Stdout: out, Stderr: out})
+		if err != nil || exit.Code != 0 {
+			r.t.Errorf("%s: %v %v", name, exit, err)
 		}
-		said[name] = strings.TrimSpace(string(out))
+		said[name] = out.String()
 	})
 	return said, versions
 }
@@ -216,6 +216,54 @@ func TestSharedPackageThatDoesNotCompile(t *testing.T) {
 	r.want(said, map[string]string{"a": "error: ", "b": "b", "c": "c"})
 	if !strings.Contains(said["a"], "lib/lib.go:2:14: undefined: undefined") {
 		t.Errorf("a: %s", said["a"])
+	}
+}
+
+// TestWhatHasNotChangedIsNotBuilt looks at whether the programs are new files.
+func TestWhatHasNotChangedIsNotBuilt(t *testing.T) {
+	r := newRig(t)
+	outside := &manifest.Service{Name: "outside", Dir: filepath.Join(r.Dir, "outside"), Go: "."}
+	services := append(r.services, outside)
+	programs := func() map[string]os.FileInfo {
+		_, versions := r.build(t.Context(), services...)
+		files := map[string]os.FileInfo{}
+		for name, version := range versions {
+			info, err := os.Stat(filepath.Join(r.Bin, name, version))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = info
+		}
+		return files
+	}
+	last := programs()
+	built := func(what string, want bool, names ...string) {
+		t.Helper()
+		now := programs()
+		for _, name := range names {
+			if got := !os.SameFile(now[name], last[name]); got != want {
+				t.Errorf("%s: %s was built: %v", what, name, got)
+			}
+		}
+		last = now
+	}
+	built("nothing changed", false, "a", "b", "c", "outside")
+	r.write(filepath.Join(r.Dir, "lib", "lib.go"), "package lib\nconst Text = \"new\"\n")
+	built("a library", true, "a", "b", "c")
+	built("nothing again", false, "a", "b", "c", "outside")
+	r.write(filepath.Join(r.Dir, "services", "a", "extra.txt"), "embedded, perhaps")
+	built("a file that is not Go", true, "a")
+	t.Setenv("GOFLAGS", "-trimpath")
+	built("the environment", true, "a", "b", "c", "outside")
+	if err := os.Remove(filepath.Join(r.Bin, "c", last["c"].Name())); err != nil {
+		t.Fatal(err)
+	}
+	built("a program is gone", false, "a", "b", "outside")
+	r.write(filepath.Join(r.Dir, "services", "b", "cmd", "server", "main.go"), "package main\nfunc main() { undefined() }\n")
+	for range 2 { // a failure is not taken for what was built before
+		if said, _ := r.build(t.Context(), r.services...); !strings.Contains(said["b"], "undefined") {
+			t.Errorf("b: %s", said["b"])
+		}
 	}
 }
 

@@ -113,9 +113,10 @@ type round struct {
 	work     string // GOWORK, when not the one of dir
 	services []*manifest.Service
 	report   func(string, runtime.Artifact, error)
+	from     string // the inputs, as they were before the build began
 }
 
-// build builds all, reports those that came out, and builds again without the
+// build builds all whose inputs have changed, reports those that came out, and builds again without the
 // culprits where one of them kept the others from being built.
 func (r *round) build(ctx context.Context) {
 	if err := os.MkdirAll(r.Bin, 0o700); err != nil {
@@ -128,6 +129,10 @@ func (r *round) build(ctx context.Context) {
 		return
 	}
 	defer os.RemoveAll(out)
+	r.from = r.inputs()
+	if r.services = r.known(r.from); len(r.services) == 0 {
+		return
+	}
 	said, err := r.run(ctx, out)
 	if ctx.Err() != nil {
 		return
@@ -158,6 +163,9 @@ func (r *round) collect(out string) []*manifest.Service {
 			continue
 		}
 		a, err := r.install(path, s.Name)
+		if err == nil {
+			r.remember(s, r.from, a.Version)
+		}
 		r.report(s.Name, a, err)
 	}
 	return missing
