@@ -478,6 +478,15 @@ routes: [{prefix: /built/, auth: none, strip_prefix: true}]
 			t.Errorf("left behind: %s", left)
 		}
 	})
+	t.Run("smoke keeps no image", func(t *testing.T) {
+		for _, image := range strings.Fields(h.images()) {
+			h.docker("rmi", "-f", image)
+		}
+		h.do("smoke", "built")
+		if left := h.images() + h.left(); left != "" {
+			t.Errorf("left behind: %s", left)
+		}
+	})
 	t.Run("a Dockerfile that does not build", func(t *testing.T) {
 		// --chmod makes it one for BuildKit, which leaves nothing of what failed.
 		h.write("services/built/Dockerfile", "FROM scratch\nCOPY --chmod=555 services/built/peer /peer\nRUN [\"/peer\", \"check\"]\n")

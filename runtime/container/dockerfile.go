@@ -34,6 +34,7 @@ func (e *Engine) Dockerfile(ctx context.Context, s *manifest.Service, dir string
 		return runtime.Artifact{}, err
 	}
 	name := e.repository(s.Name) + ":latest"
+	_, before := e.api.ImageInspect(ctx, name)
 	if err := e.buildImage(ctx, s, dir, filepath.ToSlash(file), name, said); err != nil {
 		return runtime.Artifact{}, err
 	}
@@ -44,6 +45,9 @@ func (e *Engine) Dockerfile(ctx context.Context, s *manifest.Service, dir string
 	version := e.repository(s.Name) + ":" + shortID(found.ID)
 	if _, err := e.api.ImageTag(ctx, client.ImageTagOptions{Source: found.ID, Target: version}); err != nil {
 		return runtime.Artifact{}, e.explain(err)
+	}
+	if missing(before) {
+		e.brought(name, version)
 	}
 	e.used(ctx, s.Name, version)
 	return e.artifact(s, version, found), nil

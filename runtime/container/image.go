@@ -46,9 +46,7 @@ func (e *Engine) Program(ctx context.Context, s *manifest.Service, file string) 
 		if err != nil {
 			return "", fmt.Errorf("load the image: %w", e.explain(err))
 		}
-		e.images.mu.Lock()
-		e.images.loaded = append(e.images.loaded, i.name)
-		e.images.mu.Unlock()
+		e.brought(i.name)
 	} else if err != nil {
 		return "", e.explain(err)
 	}
@@ -176,6 +174,13 @@ func (e *Engine) used(ctx context.Context, service, image string) {
 			_, _ = e.api.ImageRemove(ctx, i.ID, client.ImageRemoveOptions{PruneChildren: true}) // in use: the next time
 		}
 	}
+}
+
+// brought remembers images that the engine did not have before.
+func (e *Engine) brought(names ...string) {
+	e.images.mu.Lock()
+	defer e.images.mu.Unlock()
+	e.images.loaded = append(e.images.loaded, names...)
 }
 
 // dropLoaded removes the images that this run has brought. One that somebody
