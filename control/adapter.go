@@ -127,7 +127,10 @@ func (a *adapter) Scale(service string, replicas int) error {
 }
 
 func (a *adapter) Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, error) {
-	m, err := manifest.Load(a.Manifest().Dir)
+	if err := a.SameDriver(r.Driver); err != nil {
+		return nil, err
+	}
+	m, err := a.Load()
 	if err != nil {
 		return nil, err
 	}

@@ -92,6 +92,7 @@ const Masked = "********"
 // ApplyRequest brings a running workspace to its manifest as it is on disk.
 type ApplyRequest struct {
 	Selection manifest.Selection `json:"selection"`
+	Driver    string             `json:"driver"` // "" for the one of this run
 	DryRun    bool               `json:"dry_run"`
 }
 

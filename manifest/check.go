@@ -34,6 +34,7 @@ func (l *loader) check() {
 	for _, s := range l.ws.Services {
 		c := &checker{loader: l, s: s}
 		c.program()
+		c.container()
 		c.probes()
 		c.edges()
 		c.events()
@@ -81,15 +82,17 @@ func (l *loader) warnUnused() {
 		l.warn(l.source, path)
 	}
 	for _, s := range l.ws.Services {
-		for _, key := range []string{"ports", "resources", "volumes", "user", "read_only"} {
-			l.warn(s.source, s.path(key))
-		}
+		l.warnContained(s)
 	}
 }
 
 func (l *loader) warn(src *source, path []any) {
+	l.warnKey(src, path, "%s has no effect in this version of mesh")
+}
+
+func (l *loader) warnKey(src *source, path []any, format string) {
 	if _, _, found := src.lookup(path); found {
-		l.ws.Warnings = append(l.ws.Warnings, src.problemKey(path, "%s has no effect in this version of mesh", path[len(path)-1]))
+		l.ws.Warnings = append(l.ws.Warnings, src.problemKey(path, format, path[len(path)-1]))
 	}
 }
 

@@ -117,11 +117,6 @@ func (s *Service) Instances() int {
 	return *s.Replicas
 }
 
-// Container reports whether the manifest asks for a container.
-func (s *Service) Container() bool {
-	return s.Driver == "container" || s.Image != "" || s.Dockerfile != ""
-}
-
 // External reports whether the service runs elsewhere.
 func (s *Service) External() bool { return s.URL != "" }
 

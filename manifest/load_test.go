@@ -151,7 +151,7 @@ func TestWarnings(t *testing.T) {
 	for _, w := range ws.Warnings {
 		got = append(got, w.String())
 	}
-	want := "mesh.yaml:3:1: alerts has no effect in this version of mesh|mesh.yaml:4:11: cors has no effect in this version of mesh|mesh.yaml:6:15: resources has no effect in this version of mesh"
+	want := "mesh.yaml:3:1: alerts has no effect in this version of mesh|mesh.yaml:4:11: cors has no effect in this version of mesh|mesh.yaml:6:15: resources is for containers: it has no effect while the service runs as a process"
 	if strings.Join(got, "|") != want {
 		t.Errorf("got %s", strings.Join(got, "|"))
 	}

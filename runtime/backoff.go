@@ -24,6 +24,9 @@ func (r *restarts) started(now time.Time) {
 	r.starts = append(r.starts, now)
 }
 
+// uncounted forgets the newest start: it was none.
+func (r *restarts) uncounted() { r.starts = r.starts[:len(r.starts)-1] }
+
 // exhausted reports whether there were too many starts within the window.
 func (r *restarts) exhausted(now time.Time) bool {
 	limit := r.policy.Limit

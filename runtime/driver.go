@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"syscall"
@@ -10,6 +11,10 @@ import (
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime/process"
 )
+
+// ErrUnavailable is what a driver's errors are where nothing is wrong with the
+// instance: what runs it cannot be reached just now.
+var ErrUnavailable = errors.New("what runs instances cannot be reached")
 
 // Driver starts instances in one way: as processes, or as containers.
 type Driver interface {
@@ -27,6 +32,8 @@ type Launch struct {
 	Argv     []string
 	Dir      string
 	Env      []string
+	Address  string // where it will be reached; "" for one without a port
+	Image    string // of a container
 	Stdout   io.Writer
 	Stderr   io.Writer
 }
@@ -39,6 +46,15 @@ type Running interface {
 	// Stop asks it to end, kills it after grace or when ctx ends, and returns
 	// when all of it is gone.
 	Stop(ctx context.Context, signal syscall.Signal, grace time.Duration)
+}
+
+// Contained is a Running in a container.
+type Contained interface {
+	Running
+	ContainerID() string
+	// InnerAddress is where the program itself listens, beside the address at
+	// which others reach it.
+	InnerAddress() string
 }
 
 // Processes is the driver that runs instances as processes.
@@ -84,6 +100,7 @@ type Environment interface {
 type Artifact struct {
 	Version string   // of the code; the same for the same code
 	Argv    []string // what to run
+	Image   string   // where to run it; "" for a process
 }
 
 // Builder builds services.

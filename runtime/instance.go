@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -97,11 +98,17 @@ func (in *instance) run(ctx context.Context) {
 			in.finished(exit)
 			return
 		}
-		if again.exhausted(time.Now()) {
+		unavailable := errors.Is(err, ErrUnavailable)
+		if unavailable {
+			again.uncounted()
+		} else if again.exhausted(time.Now()) {
 			in.gaveUp(again, exit, err)
 			return
 		}
 		delay := again.delay(time.Since(begun))
+		if unavailable {
+			delay = min(delay, time.Second) // it costs little to ask
+		}
 		in.backoff(delay, exit, err)
 		if !in.pause(ctx, delay) {
 			in.to(Exited, "stopped")
@@ -188,7 +195,7 @@ func (in *instance) once(ctx context.Context) (process.Exit, error) {
 	w.watch(ctx)
 	in.leave()
 	exit := running.Exit()
-	in.view.PID, in.view.ExitCode = 0, &exit.Code
+	in.view.PID, in.view.ContainerID, in.view.ExitCode = 0, "", &exit.Code
 	return exit, nil
 }
 
@@ -206,7 +213,7 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("run: %w", err)
 	}
-	l := Launch{Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env,
+	l := Launch{Service: in.service, Instance: in.id, Argv: argv, Dir: in.service.Dir, Env: env, Address: address, Image: in.artifact.Image,
 		Stdout: in.sup.logs.Writer(in.service.Name, in.id, logs.Stdout),
 		Stderr: in.sup.logs.Writer(in.service.Name, in.id, logs.Stderr)}
 	probes, err := in.probes(l, address)
@@ -222,6 +229,13 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	if address != "" && in.service.Protocol != "tcp" {
 		in.view.URL = "http://" + address
 	}
+	if c, ok := running.(Contained); ok {
+		in.view.ContainerID = c.ContainerID()
+		if probes, err = in.probes(l, c.InnerAddress()); err != nil {
+			running.Stop(ctx, syscall.SIGKILL, 0)
+			return nil, nil, err
+		}
+	}
 	in.to(Starting, "")
 	return running, probes, nil
 }
@@ -229,27 +243,33 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 // probes of an instance; each is nil where there is nothing to ask.
 type probes struct{ readiness, liveness probe }
 
-func (in *instance) probes(l Launch, address string) (p *probes, err error) {
+func (in *instance) probes(l Launch, inner string) (p *probes, err error) {
 	p = &probes{}
 	if in.service.Kind == manifest.KindTask {
 		return p, nil
 	}
-	if p.readiness, err = in.probe(in.service.Health, l, address); err != nil {
+	if p.readiness, err = in.probe(in.service.Health, l, inner); err != nil {
 		return nil, fmt.Errorf("health: %w", err)
 	}
 	if in.service.Liveness == nil {
 		return p, nil
 	}
-	if p.liveness, err = in.probe(in.service.Liveness, l, address); err != nil {
+	if p.liveness, err = in.probe(in.service.Liveness, l, inner); err != nil {
 		return nil, fmt.Errorf("liveness: %w", err)
 	}
 	return p, nil
 }
 
-func (in *instance) probe(declared *manifest.Probe, l Launch, address string) (probe, error) {
+// probe makes the probe that is declared. A mere connection is made to the inner
+// address: where a container's port is published the engine accepts by itself.
+func (in *instance) probe(declared *manifest.Probe, l Launch, inner string) (probe, error) {
 	expanded, err := expandProbe(declared, l.Env)
 	if err != nil {
 		return nil, err
+	}
+	address := l.Address
+	if declared == nil || declared.TCP {
+		address = inner
 	}
 	p := newProbe(expanded, address, l, in.sup.driver(in.service).Exec)
 	if p == nil {

@@ -234,7 +234,7 @@ func (s *Supervisor) each(names []string, do func(*unit)) error {
 // below it returns once the service has been told; the error is for a name that
 // is not known, and then nothing was told.
 func (s *Supervisor) Start(names ...string) error {
-	return s.each(names, func(u *unit) { u.tell(u.start) })
+	return s.each(names, func(u *unit) { u.tell(u.start); s.retryBuild(u) })
 }
 
 // Stop stops services; they stay stopped until Start.
@@ -244,7 +244,16 @@ func (s *Supervisor) Stop(names ...string) error {
 
 // Restart replaces every instance by a new one of the same code.
 func (s *Supervisor) Restart(names ...string) error {
-	return s.each(names, func(u *unit) { u.tell(u.restart) })
+	return s.each(names, func(u *unit) { u.tell(u.restart); s.retryBuild(u) })
+}
+
+// retryBuild builds what could not be built: an image may be there now.
+func (s *Supervisor) retryBuild(u *unit) {
+	if now, _ := s.table.snapshot().Service(u.name); now.BuildError != "" {
+		s.table.service(u.name, func(t *Service) { t.Building, t.BuildError = true, "" })
+		u.tell(func() { u.buildErr = nil })
+		s.requestBuild([]*manifest.Service{u.manifest()}, false)
+	}
 }
 
 // Rebuild builds services and swaps in what changed.

@@ -25,6 +25,10 @@ var hostVariables = []string{
 	"SYSTEMROOT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "COMSPEC", "PATHEXT",
 }
 
+// containerVariables are those of them that mean something elsewhere too: paths
+// of this machine do not.
+var containerVariables = []string{"TZ", "LANG", "LANGUAGE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
+
 var hostPrefixes = []string{"LC_", "GO", "XDG_"}
 
 // environment implements runtime.Environment: it puts together what a service is
@@ -59,6 +63,9 @@ func (e environment) Environ(s *manifest.Service, instance, address string) ([]s
 			return nil, err
 		}
 		values["HOST"], values["PORT"] = host, port
+	}
+	if s.Container() {
+		e.ws.containers.inside(s, values)
 	}
 	if err := vars.expand(s); err != nil {
 		return nil, err
@@ -109,7 +116,7 @@ func (v *Variables) expand(s *manifest.Service) error {
 func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
 	v := &Variables{Values: map[string]string{}, Secrets: map[string]bool{}}
 	for _, entry := range os.Environ() {
-		if name, value, ok := strings.Cut(entry, "="); ok && fromHost(name, s.EnvFromHost) {
+		if name, value, ok := strings.Cut(entry, "="); ok && fromHost(name, s) {
 			v.Values[name] = value
 		}
 	}
@@ -122,6 +129,7 @@ func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
 	if err := w.table(s, v); err != nil {
 		return nil, err
 	}
+	w.direct(v.Values)
 	return v, nil
 }
 
@@ -133,8 +141,11 @@ func inDir(dir string, names []string) []string {
 	return paths
 }
 
-func fromHost(name string, asked []string) bool {
-	return slices.Contains(hostVariables, name) || slices.Contains(asked, name) ||
+func fromHost(name string, s *manifest.Service) bool {
+	if s.Container() {
+		return slices.Contains(containerVariables, name) || slices.Contains(s.EnvFromHost, name) || strings.HasPrefix(name, "LC_")
+	}
+	return slices.Contains(hostVariables, name) || slices.Contains(s.EnvFromHost, name) ||
 		slices.ContainsFunc(hostPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
@@ -173,7 +184,7 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 	v.Values["OIDC_CLIENT_ID"] = s.Name
 	v.secret("OIDC_CLIENT_SECRET", w.state.Secret("oidc/"+s.Name))
 	if w.broker != nil {
-		v.secret("NATS_URL", w.broker.URL(s.Name))
+		v.secret("NATS_URL", w.brokerURL(s.Name))
 	}
 	v.Values["OTEL_EXPORTER_OTLP_ENDPOINT"] = w.urls["otlp_http"]
 	v.Values["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
@@ -187,7 +198,7 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 		return err
 	}
 	if s.Database.Engine == "postgres" {
-		v.secret("DATABASE_URL", database)
+		v.secret("DATABASE_URL", w.databaseURL(database))
 		return nil
 	}
 	v.Values["DATABASE_URL"] = database

@@ -18,6 +18,7 @@ import (
 type links struct {
 	gateway *devgateway.Gateway
 	state   *State
+	bridge  *containers // nil: none
 	warn    func(string)
 	wake    chan struct{} // has room for one: opened holds something
 
@@ -35,20 +36,20 @@ type edge struct{ caller, callee string }
 
 type link struct {
 	edge
-	ln    net.Listener
+	lns   []net.Listener // the last is the one that services are told
 	tcp   bool
 	close chan struct{} // closed when it is not wanted any more
 }
 
-func newLinks(g *devgateway.Gateway, s *State, warn func(string)) *links {
-	return &links{gateway: g, state: s, warn: warn, wake: make(chan struct{}, 1), open: map[edge]*link{}}
+func newLinks(g *devgateway.Gateway, s *State, bridge *containers, warn func(string)) *links {
+	return &links{gateway: g, state: s, bridge: bridge, warn: warn, wake: make(chan struct{}, 1), open: map[edge]*link{}}
 }
 
 func (l *links) address(caller, callee string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if link := l.open[edge{caller, callee}]; link != nil {
-		return link.ln.Addr().String()
+		return link.lns[len(link.lns)-1].Addr().String()
 	}
 	return ""
 }
@@ -109,7 +110,15 @@ func (l *links) add(ctx context.Context, e edge, callee *manifest.Service) error
 	if err != nil {
 		return err
 	}
-	link := &link{edge: e, ln: ln, tcp: callee != nil && callee.Protocol == "tcp", close: make(chan struct{})}
+	lns := []net.Listener{ln}
+	if l.bridge != nil {
+		beside, err := l.bridge.also(ln)
+		if err != nil {
+			return errors.Join(fmt.Errorf("the link from %s to %s: %w", e.caller, e.callee, err), ln.Close())
+		}
+		lns = append(lns, beside)
+	}
+	link := &link{edge: e, lns: lns, tcp: callee != nil && callee.Protocol == "tcp", close: make(chan struct{})}
 	l.open[e] = link
 	l.opened = append(l.opened, link)
 	return nil
@@ -166,8 +175,14 @@ func (l *links) serve(ctx context.Context, link *link) {
 	if link.tcp {
 		serve = l.gateway.ServeTCPLink
 	}
-	if err := serve(ctx, link.ln, link.caller, link.callee); err != nil && ctx.Err() == nil {
-		l.warn(fmt.Sprintf("the link from %s to %s ended: %v", link.caller, link.callee, err))
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	for _, ln := range link.lns {
+		listening.Go(func() {
+			if err := serve(ctx, ln, link.caller, link.callee); err != nil && ctx.Err() == nil {
+				l.warn(fmt.Sprintf("the link from %s to %s ended: %v", link.caller, link.callee, err))
+			}
+		})
 	}
 }
 
@@ -176,6 +191,8 @@ func (l *links) shut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, link := range l.open {
-		link.ln.Close()
+		for _, ln := range link.lns {
+			ln.Close()
+		}
 	}
 }

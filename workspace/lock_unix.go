@@ -30,3 +30,13 @@ func (s *State) Lock() error {
 	s.lock = f
 	return nil
 }
+
+// Alive reports whether a daemon has this state folder.
+func Alive(state string) bool {
+	f, err := os.Open((&State{Dir: state}).Path("run", "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}

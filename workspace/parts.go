@@ -77,7 +77,7 @@ func (w *Workspace) OutsideEnv() map[string]string {
 	}
 	// After the services: one may be called gateway.
 	maps.Copy(env, map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().Name,
-		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.broker.URL(Outside)})
+		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.brokerURL(Outside)})
 	return env
 }
 

@@ -35,8 +35,9 @@ type State struct {
 
 // kept is what the state file holds.
 type kept struct {
-	Ports map[string]int `json:"ports"` // by what listens there
-	Key   []byte         `json:"key"`   // of 256 bits, from which secrets are derived
+	Ports  map[string]int `json:"ports"`            // by what listens there
+	Key    []byte         `json:"key"`              // of 256 bits, from which secrets are derived
+	Subnet string         `json:"subnet,omitempty"` // of the containers' bridge
 }
 
 // OpenState makes the folder where needed and reads what it holds. A folder that

@@ -15,6 +15,8 @@ import (
 type usage struct {
 	mu      sync.Mutex
 	samples map[int]sample // by pid
+
+	inside containerUsage
 }
 
 type sample struct {
@@ -36,7 +38,7 @@ func (u *usage) fill(ctx context.Context, instances []runtime.Instance) {
 	seen := map[int]sample{}
 	for i := range instances {
 		pid := instances[i].PID
-		if pid == 0 {
+		if pid == 0 || instances[i].ContainerID != "" {
 			continue
 		}
 		s := u.measure(ctx, pid)
@@ -89,5 +91,8 @@ func (s *sample) add(ctx context.Context, p *process.Process) {
 func (w *Workspace) Snapshot(ctx context.Context) runtime.Snapshot {
 	s := w.supervisor.Snapshot()
 	w.usage.fill(ctx, s.Instances)
+	if w.containers != nil {
+		w.usage.inside.fill(ctx, w.containers.Engine, s.Instances)
+	}
 	return s
 }

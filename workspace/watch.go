@@ -189,10 +189,11 @@ func affected(all, running []*manifest.Service, modules []module, paths []string
 	return changed
 }
 
-// buildsFrom reports whether a Go service is built from the module in which path
-// lies; everything is built from what lies in none, such as go.work.
+// buildsFrom reports whether a service, of Go or by a Dockerfile, is built from
+// the module in which path lies; everything is built from what lies in none, such
+// as go.work.
 func buildsFrom(s, owner *manifest.Service, modules []module, path string) bool {
-	if s.Go == "" || !goInput(path) || manual(s) {
+	if s.Go == "" && s.Dockerfile == "" || !goInput(path) || manual(s) {
 		return false
 	}
 	changed, own := moduleOf(modules, path), moduleOf(modules, s.Dir)

@@ -33,6 +33,8 @@ type Options struct {
 	Gateway   string             // address instead of the manifest's; "" for that
 	Selection manifest.Selection // what to run
 	Watch     bool               // rebuild what is saved
+	Driver    string             // of services that do not say theirs; "" for process
+	Run       string             // identifies this run at the container engine
 	Outside   bool               // give a command outside addresses and a login of its own (OutsideEnv)
 	Logger    *slog.Logger       // what mesh itself has to say
 }
@@ -59,9 +61,10 @@ type Workspace struct {
 	endpoints  *endpoints
 	logs       *logs.Store
 	processes  *process.Driver
+	containers *containers // nil: there can be none in this run
 	supervisor *runtime.Supervisor
 
-	listeners map[string]net.Listener
+	listeners map[string][]net.Listener
 	usage     usage
 	ports     reservations
 	stopping  atomic.Bool
@@ -72,12 +75,13 @@ type Workspace struct {
 // Open starts the built-ins of a workspace: they listen when it returns. Run
 // makes them serve and starts the services. An error leaves nothing behind.
 func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, err error) {
+	m.UseDriver(o.Driver)
 	selected, err := m.Select(o.Selection)
 	if err != nil {
 		return nil, err
 	}
 	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), manifest: m, selected: selected,
-		urls: map[string]string{}, listeners: map[string]net.Listener{}, processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
+		urls: map[string]string{}, listeners: map[string][]net.Listener{}, processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -87,6 +91,9 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w.log = alsoTo(w.logs, o.Logger)
+	if err := w.openContainers(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.listen(ctx); err != nil {
 		return nil, err
 	}
@@ -129,7 +136,10 @@ func (w *Workspace) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: %w", busy(ctx, address, err))
 	}
-	w.took("gateway", ln)
+	if err := w.took("gateway", ln); err != nil {
+		return err
+	}
+	w.urls["gateway"] = "http://" + ln.Addr().String() // people's, not services'
 	for _, name := range []string{"registry", "identity", "telemetry"} {
 		ln, moved, err := w.state.Listen(name)
 		if err != nil {
@@ -138,7 +148,9 @@ func (w *Workspace) listen(ctx context.Context) error {
 		if moved != nil {
 			w.log.Warn(moved.String())
 		}
-		w.took(name, ln)
+		if err := w.took(name, ln); err != nil {
+			return err
+		}
 	}
 	w.urls["otlp_http"], w.urls["otlp_grpc"] = w.urls["telemetry"], w.urls["telemetry"]
 	w.urls["metrics"] = w.urls["telemetry"] + "/metrics"
@@ -146,9 +158,20 @@ func (w *Workspace) listen(ctx context.Context) error {
 	return nil
 }
 
-func (w *Workspace) took(name string, ln net.Listener) {
-	w.listeners[name] = ln
-	w.urls[name] = "http://" + ln.Addr().String()
+// took keeps a listener, and one beside it on the bridge of the containers, whose
+// address everybody is then told.
+func (w *Workspace) took(name string, ln net.Listener) error {
+	w.listeners[name] = append(w.listeners[name], ln)
+	w.urls[name] = "http://" + w.address(ln.Addr().String())
+	if w.containers == nil || !ln.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		return nil
+	}
+	beside, err := w.containers.also(ln)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	w.listeners[name] = append(w.listeners[name], beside)
+	return nil
 }
 
 // builtins makes the parts; nothing is served yet.
@@ -174,23 +197,31 @@ func (w *Workspace) builtins() (err error) {
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
-	w.urls["broker"] = "nats://" + w.broker.Addr()
+	w.urls["broker"] = "nats://" + w.address(w.broker.Addr())
+	if w.containers != nil {
+		if err := w.containers.relay(w.broker.Addr()); err != nil {
+			return fmt.Errorf("broker: %w", err)
+		}
+	}
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
 	w.registry = devregistry.New()
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
 		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Expected: w.expected})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
-	w.links = newLinks(w.gateway, w.state, func(text string) { w.log.Warn(text) })
+	w.links = newLinks(w.gateway, w.state, w.containers, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
-	return nil
+	return w.containers.relayDatabases(w.manifest)
 }
 
 func (w *Workspace) supervise() {
 	env := environment{ws: w, ports: &w.ports}
 	builder := &build.Builder{Dir: w.manifest.Dir, Bin: w.state.Path("bin"), Logs: w.logs, Environment: env, Processes: w.processes,
 		Progress: func(service, text string) { w.supervisor.Progress(service, text) }}
-	w.supervisor = runtime.New(runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: builder,
-		Processes: runtime.Processes{Driver: w.processes}})
+	options := runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: builder, Processes: runtime.Processes{Driver: w.processes}}
+	if w.containers != nil {
+		builder.Images, options.Containers = w.containers, w.containers
+	}
+	w.supervisor = runtime.New(options)
 }
 
 // configure gives the built-ins what the manifest says.
@@ -238,11 +269,19 @@ func (w *Workspace) serve(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return w.registry.Run(ctx) })
 	parts.Go(func() error { return w.endpoints.follow(ctx) })
 	parts.Go(func() error { return w.links.run(ctx) })
-	parts.Go(func() error { return w.gateway.Serve(ctx, w.listeners["gateway"]) })
-	parts.Go(func() error { return serveLocal(ctx, w.listeners["registry"], w.registry.Handler(), time.Minute) })
-	parts.Go(func() error { return serveLocal(ctx, w.listeners["identity"], w.identity.Handler(), time.Minute) })
+	if w.containers != nil {
+		w.containers.serve(ctx, parts, w.engineLost, w.engineBack)
+	}
+	each := func(name string, serve func(net.Listener) error) {
+		for _, ln := range w.listeners[name] {
+			parts.Go(func() error { return serve(ln) })
+		}
+	}
+	each("gateway", func(ln net.Listener) error { return w.gateway.Serve(ctx, ln) })
+	each("registry", func(ln net.Listener) error { return serveLocal(ctx, ln, w.registry.Handler(), time.Minute) })
+	each("identity", func(ln net.Listener) error { return serveLocal(ctx, ln, w.identity.Handler(), time.Minute) })
 	// Exporters send once a minute: closing after a minute would race them.
-	parts.Go(func() error { return serveLocal(ctx, w.listeners["telemetry"], mux, 5*time.Minute) })
+	each("telemetry", func(ln net.Listener) error { return serveLocal(ctx, ln, mux, 5*time.Minute) })
 }
 
 func (w *Workspace) apply(services []*manifest.Service) {
@@ -252,14 +291,19 @@ func (w *Workspace) apply(services []*manifest.Service) {
 // close gives up what Open took; each part may be missing.
 func (w *Workspace) close() {
 	w.ports.release()
-	for _, ln := range w.listeners {
-		ln.Close() // closed already where it was served
+	for _, lns := range w.listeners {
+		for _, ln := range lns {
+			ln.Close() // closed already where it was served
+		}
 	}
 	if w.links != nil {
 		w.links.shut()
 	}
 	if w.broker != nil {
 		w.broker.Shutdown()
+	}
+	if err := w.closeContainers(w.containers); err != nil {
+		w.log.Warn(err.Error())
 	}
 	if w.logs != nil {
 		if err := w.logs.Close(); err != nil {
@@ -287,6 +331,9 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	selected, err := m.Select(sel)
 	if err != nil {
 		return nil, err
+	}
+	if w.containers == nil && manifest.HasContainers(selected) {
+		return nil, errProcessesOnly
 	}
 	if was := w.Manifest().Gateway.Address; was != m.Gateway.Address {
 		w.log.Warn("gateway.address is " + m.Gateway.Address + " now: it listens on " + w.urls["gateway"] + " until mesh down and mesh up")
@@ -356,7 +403,7 @@ func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifes
 
 // Reload applies the manifest as it is on disk now.
 func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
-	m, err := manifest.Load(w.Manifest().Dir)
+	m, err := w.Load()
 	if err != nil {
 		return nil, w.note(err)
 	}
@@ -364,6 +411,15 @@ func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 	sel := w.options.Selection
 	w.mu.Unlock()
 	return w.Apply(ctx, m, sel)
+}
+
+// Load reads the manifests as they are on disk, for this run.
+func (w *Workspace) Load() (*manifest.Workspace, error) {
+	m, err := manifest.Load(w.Manifest().Dir)
+	if err == nil {
+		m.UseDriver(w.options.Driver)
+	}
+	return m, err
 }
 
 // Stopping reports that everything is being stopped.

@@ -28,3 +28,12 @@ func Missing(t testing.TB, part string) {
 	}
 	t.Skipf("%s is missing", part)
 }
+
+// Docker is for tests that run containers: they need an engine and its command.
+func Docker(t testing.TB) {
+	t.Helper()
+	Program(t, "docker")
+	if err := exec.Command("timeout", "10", "docker", "version").Run(); err != nil {
+		Missing(t, "a Docker engine that answers")
+	}
+}

@@ -22,6 +22,18 @@ import (
 	"github.com/ebef7166/mesh/runtime/process"
 )
 
+// Images makes what containers run.
+type Images interface {
+	// Arch is the architecture that containers have, as Go calls it.
+	Arch() string
+	// Program makes an image of a static Linux program.
+	Program(ctx context.Context, s *manifest.Service, file string) (image string, err error)
+	// Dockerfile has the engine build, with dir as the context.
+	Dockerfile(ctx context.Context, s *manifest.Service, dir string, said io.Writer) (runtime.Artifact, error)
+	// Named makes sure that an image is there.
+	Named(ctx context.Context, s *manifest.Service, tell func(string)) (runtime.Artifact, error)
+}
+
 // Builder implements runtime.Builder.
 type Builder struct {
 	Dir         string // of the workspace
@@ -29,6 +41,7 @@ type Builder struct {
 	Logs        *logs.Store
 	Environment runtime.Environment
 	Processes   *process.Driver
+	Images      Images                     // nil: there are no containers
 	Progress    func(service, text string) // may be called from any goroutine
 }
 
@@ -44,7 +57,7 @@ func (b *Builder) Build(ctx context.Context, services []*manifest.Service, repor
 	}
 	var golang, others []*manifest.Service
 	for _, s := range services {
-		if s.Go != "" {
+		if s.Go != "" && !byEngine(s) {
 			golang = append(golang, s)
 		} else {
 			others = append(others, s)
@@ -83,6 +96,9 @@ func (b *Builder) commands(ctx context.Context, services []*manifest.Service, re
 }
 
 func (b *Builder) command(ctx context.Context, s *manifest.Service) (runtime.Artifact, error) {
+	if byEngine(s) {
+		return b.image(ctx, s)
+	}
 	if !s.Build.Empty() {
 		b.Progress(s.Name, strings.Join(s.Build.Argv(), " "))
 		if err := b.run(ctx, s); err != nil {

@@ -22,8 +22,17 @@ import (
 	"github.com/ebef7166/mesh/runtime/process"
 )
 
-// golang builds the services of the go.work together and the others alone.
+// golang builds Go services, and packs those that run in containers.
 func (b *Builder) golang(ctx context.Context, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
+	report, wait := b.packed(ctx, services, report)
+	defer wait()
+	for target, part := range b.byTarget(ctx, services) {
+		b.compile(ctx, target, part, report)
+	}
+}
+
+// compile builds the services of the go.work together and the others alone.
+func (b *Builder) compile(ctx context.Context, t target, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
 	var together []*manifest.Service
 	members := b.members()
 	for _, s := range services {
@@ -31,11 +40,11 @@ func (b *Builder) golang(ctx context.Context, services []*manifest.Service, repo
 			together = append(together, s)
 			continue
 		}
-		r := &round{Builder: b, dir: s.Dir, work: "off", services: []*manifest.Service{s}, report: report}
+		r := &round{Builder: b, target: t, dir: s.Dir, work: "off", services: []*manifest.Service{s}, report: report}
 		r.build(ctx)
 	}
 	for _, batch := range distinct(together) {
-		r := &round{Builder: b, dir: b.Dir, services: batch, report: report}
+		r := &round{Builder: b, target: t, dir: b.Dir, services: batch, report: report}
 		r.build(ctx)
 	}
 }
@@ -99,6 +108,7 @@ func program(s *manifest.Service) string {
 // round is one `go build` for several services.
 type round struct {
 	*Builder
+	target   target
 	dir      string // where go build runs
 	work     string // GOWORK, when not the one of dir
 	services []*manifest.Service
@@ -174,7 +184,7 @@ func (r *round) blame(ctx context.Context, missing []*manifest.Service, said str
 	if len(innocent) == 0 {
 		return
 	}
-	again := &round{Builder: r.Builder, dir: r.dir, work: r.work, services: innocent, report: r.report}
+	again := &round{Builder: r.Builder, target: r.target, dir: r.dir, work: r.work, services: innocent, report: r.report}
 	if r.work == "" && strings.HasPrefix(strings.TrimSpace(said), "go: ") {
 		work, err := r.workWithout(said)
 		if err != nil {
@@ -281,7 +291,7 @@ func (r *round) run(ctx context.Context, out string) (string, error) {
 		return "", errors.New("go: no such program on PATH; install Go from https://go.dev/dl, or start mesh from a shell that has it")
 	}
 	marker := "MESH_BUILD=" + filepath.Base(out)
-	env := append(os.Environ(), marker)
+	env := slices.Concat(os.Environ(), r.target.env(), []string{marker})
 	if r.work != "" {
 		env = append(env, "GOWORK="+r.work)
 	}

@@ -28,7 +28,7 @@ func (r *round) inputs() string {
 	if !hashGo(h) {
 		return ""
 	}
-	fmt.Fprintln(h, r.dir, r.work)
+	fmt.Fprintln(h, r.dir, r.work, r.target.env())
 	for _, dir := range r.modules() {
 		if err := hashTree(h, dir); err != nil {
 			return ""

@@ -30,6 +30,8 @@ type daemonOptions struct {
 	State     string             `json:"state"`
 	Gateway   string             `json:"gateway"`
 	Selection manifest.Selection `json:"selection"`
+	Driver    string             `json:"driver"`
+	Run       string             `json:"run"` // identifies the daemon, to its guard and to the container engine
 	Watch     bool               `json:"watch"`
 	Outside   bool               `json:"outside"`
 }
@@ -56,7 +58,7 @@ func newGuard(*deps) *cobra.Command {
 			goruntime.LockOSThread()
 			files := []*os.File{os.NewFile(lifelineFD, "lifeline"), os.NewFile(readyFD, "ready")}
 			code, err := process.Guard(cmd.Context(), args[1:], files, args[0])
-			if err != nil {
+			if err := errors.Join(err, sweepAfter(cmd.Context(), args)); err != nil {
 				return err
 			}
 			if code != 0 {
@@ -64,6 +66,16 @@ func newGuard(*deps) *cobra.Command {
 			}
 			return nil
 		}}
+}
+
+// sweepAfter removes the containers that a daemon left behind; its options are
+// the last of its arguments.
+func sweepAfter(ctx context.Context, args []string) error {
+	var o daemonOptions
+	if err := json.Unmarshal([]byte(args[len(args)-1]), &o); err != nil {
+		return err
+	}
+	return workspace.SweepRun(context.WithoutCancel(ctx), o.State, o.Run)
 }
 
 // newDaemon is `mesh __daemon OPTIONS`: it runs a workspace.
@@ -150,6 +162,7 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	w, err := workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: o.Selection, Watch: o.Watch, Outside: o.Outside,
+		Driver: o.Driver, Run: o.Run,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/container"
 	"github.com/ebef7166/mesh/runtime/process"
 	"github.com/ebef7166/mesh/workspace"
 )
@@ -34,7 +36,11 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 	err = client.Shutdown(ctx, false)
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
-		process.Sweep(p.state) // what a mesh left that was killed together with its guard
+		// What a mesh left that was killed together with its guard.
+		process.Sweep(p.state)
+		if err := workspace.SweepAfterDeath(ctx, p.dir, p.state); err != nil {
+			return err
+		}
 		d.say("Nothing runs here.")
 	case err != nil:
 		return explain(err)
@@ -42,6 +48,11 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 		if err := client.Gone(ctx); err != nil {
 			_ = client.Shutdown(context.WithoutCancel(ctx), true) // interrupted: at once, then
 			return err
+		}
+		if workspace.MayHaveLeft(p.state) { // the engine was away
+			if err := workspace.SweepAfterDeath(ctx, p.dir, p.state); err != nil {
+				return err
+			}
 		}
 		d.say("Stopped.")
 	}
@@ -62,6 +73,9 @@ func (d *deps) data(ctx context.Context, p place, remove bool) error {
 		return err
 	}
 	if err := workspace.DropDatabases(ctx, m, p.state); err != nil {
+		return err
+	}
+	if err := container.RemoveVolumes(ctx, p.state); err != nil && manifest.HasContainers(m.Services) {
 		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {

@@ -86,7 +86,7 @@ func writeJSON(w io.Writer, values map[string]string) error {
 // newExec is `mesh exec`.
 func newExec(d *deps) *cobra.Command {
 	return &cobra.Command{
-		Use: "exec SERVICE -- COMMAND [ARG...]", Short: "Run a command with a service's environment, in its folder",
+		Use: "exec SERVICE -- COMMAND [ARG...]", Short: "Run a command in a service's container, or in its folder with its environment",
 		Args: cobra.MinimumNArgs(2), ValidArgsFunction: d.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runExec(cmd.Context(), d, args[0], args[1:])
@@ -102,6 +102,13 @@ func runExec(ctx context.Context, d *deps, name string, argv []string) error {
 	s, err := service(m, name)
 	if err != nil {
 		return err
+	}
+	now, err := p.client().Snapshot(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	if in := inContainer(now.Of(name)); in != nil {
+		return execInside(ctx, d, *in, argv)
 	}
 	e, err := p.client().Environment(ctx, name, true)
 	if err != nil {

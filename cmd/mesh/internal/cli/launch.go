@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type daemonProcess struct {
 // launch starts a daemon under its guard and returns when it listens, or with
 // the reason why it does not. env is added to its environment.
 func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
+	o.Run = rand.Text()
 	options, err := json.Marshal(o)
 	if err != nil {
 		return nil, err

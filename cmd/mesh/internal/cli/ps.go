@@ -41,9 +41,9 @@ func runPs(ctx context.Context, d *deps, out output) error {
 	tellBuilds(now)
 	defer d.tellProblems(ctx, client)
 	return out.print(d.streams.Out, now.Instances, func(w io.Writer) {
-		fmt.Fprintln(w, "INSTANCE\tSTATE\tADDRESS\tPID\tRESTARTS\tCPU\tMEMORY\tREASON")
+		fmt.Fprintln(w, "INSTANCE\tSTATE\tADDRESS\tPID\tDRIVER\tRESTARTS\tCPU\tMEMORY\tREASON")
 		for _, i := range now.Instances {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%.1f%%\t%s\t%s\n", i.Instance, i.State, address(i), pid(i), i.Restarts, i.CPUPercent,
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%.1f%%\t%s\t%s\n", i.Instance, i.State, address(i), pid(i), driver(i), i.Restarts, i.CPUPercent,
 				memory(i), clip(escape.Terminal(firstLine(i.Reason)), 80))
 		}
 	})
@@ -68,6 +68,14 @@ func tellBuilds(now runtime.Snapshot) {
 			now.Instances[i].Reason = s.BuildProgress()
 		}
 	}
+}
+
+// driver says what the instance runs as, with the engine's name for it.
+func driver(i runtime.Instance) string {
+	if i.ContainerID == "" {
+		return i.Driver
+	}
+	return i.Driver + " " + i.ContainerID[:min(12, len(i.ContainerID))]
 }
 
 // address is a link that terminals make clickable.

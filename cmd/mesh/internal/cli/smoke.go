@@ -18,6 +18,7 @@ import (
 	"github.com/ebef7166/mesh/internal/escape"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/container"
 	"github.com/ebef7166/mesh/runtime/logs"
 	"github.com/ebef7166/mesh/smoke"
 	"github.com/ebef7166/mesh/workspace"
@@ -81,7 +82,7 @@ func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
 	if run.state, err = smokeState(p); err != nil {
 		return err
 	}
-	run.daemon, err = launch(daemonOptions{Dir: p.dir, State: run.state, Gateway: "127.0.0.1:0", Selection: up.selection(), Outside: true})
+	run.daemon, err = launch(daemonOptions{Dir: p.dir, State: run.state, Gateway: "127.0.0.1:0", Selection: up.selection(), Driver: up.driver, Outside: true})
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(run.state))
 	}
@@ -308,6 +309,11 @@ func (r *smokeRun) end(ctx context.Context, failed error) error {
 		return r.daemon.detach()
 	}
 	r.daemon.interrupt(ctx)
+	if manifest.HasContainers(r.manifest.Services) {
+		if err := container.RemoveVolumes(context.WithoutCancel(ctx), r.state); err != nil {
+			return errors.Join(err, os.RemoveAll(r.state))
+		}
+	}
 	if err := workspace.DropDatabases(context.WithoutCancel(ctx), r.manifest, r.state); err != nil {
 		return errors.Join(err, os.RemoveAll(r.state))
 	}

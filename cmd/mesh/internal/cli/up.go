@@ -75,6 +75,7 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 		return err
 	}
 	warnAbout(d, m)
+	o.mention(d, m)
 	client := p.client()
 	status, err := client.Status(ctx)
 	running := err == nil
@@ -107,17 +108,12 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 	if o.waitTimeout == 0 {
 		o.waitTimeout = set.waitTimeout
 	}
-	if o.driver != "" && o.driver != "process" {
-		return usageError("--driver %s: this version of mesh runs services as processes only", o.driver)
+	if o.driver != "" && o.driver != "process" && o.driver != "container" {
+		return usageError("--driver %s: it takes process or container", o.driver)
 	}
-	selected, err := m.Select(o.selection())
-	if err != nil {
+	m.UseDriver(o.driver)
+	if _, err := m.Select(o.selection()); err != nil {
 		return explain(err)
-	}
-	for _, s := range selected {
-		if s.Container() {
-			return usageError("%s wants a container (%s): this version of mesh runs services as processes only; leave it out with --except %s", s.Name, containerKey(s), s.Name)
-		}
 	}
 	if len(m.Services) == 0 {
 		return &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
@@ -125,14 +121,17 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 	return nil
 }
 
-func containerKey(s *manifest.Service) string {
-	switch {
-	case s.Image != "":
-		return "image: " + s.Image
-	case s.Dockerfile != "":
-		return "dockerfile: " + s.Dockerfile
+// mention says which services run as processes although containers were asked
+// for.
+func (o *upOptions) mention(d *deps, m *manifest.Workspace) {
+	if o.driver != "container" {
+		return
 	}
-	return "driver: container"
+	for _, s := range m.Services {
+		if !s.Container() && !s.External() && s.Driver == "" {
+			d.say(s.Name + " runs as a process: there is no image of what it runs (go, dockerfile or image makes one).")
+		}
+	}
 }
 
 func warnAbout(d *deps, m *manifest.Workspace) {
@@ -145,7 +144,7 @@ func dryRun(ctx context.Context, d *deps, m *manifest.Workspace, o *upOptions, c
 	var plan runtime.Plan
 	var err error
 	if running {
-		plan, err = client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), DryRun: true})
+		plan, err = client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), Driver: o.driver, DryRun: true})
 	} else {
 		selected, e := m.Select(o.selection())
 		plan, err = runtime.NewPlan(selected, nil), e
@@ -158,7 +157,7 @@ func dryRun(ctx context.Context, d *deps, m *manifest.Workspace, o *upOptions, c
 }
 
 func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Client) error {
-	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: o.selection()})
+	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), Driver: o.driver})
 	if err != nil {
 		return explain(err)
 	}
@@ -171,7 +170,7 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 // start launches the daemon and stays with it, or lets it go once all is
 // healthy.
 func start(ctx context.Context, d *deps, o *upOptions, p place) error {
-	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Watch: true}
+	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Driver: o.driver, Watch: true}
 	patience := time.Now().Add(o.waitTimeout)
 	daemon, err := launch(options)
 	for o.detach && errors.Is(err, control.ErrRunning) && time.Now().Before(patience) {

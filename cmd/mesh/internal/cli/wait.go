@@ -192,6 +192,9 @@ func reasonOf(now runtime.Snapshot, service string) string {
 			return i.Reason
 		}
 	}
+	if s, _ := now.Service(service); s.BuildError != "" {
+		return "does not build: " + s.BuildError // known a moment before its instances say so
+	}
 	return stateOf(now.Of(service))
 }
 

@@ -1,0 +1,113 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	goruntime "runtime"
+	"strings"
+	"sync"
+
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/logs"
+)
+
+var errNoContainers = errors.New("it wants a container, and this run of mesh began without any: mesh down, then mesh up")
+
+// byEngine reports whether the container engine makes, or has, what a service
+// runs.
+func byEngine(s *manifest.Service) bool {
+	return s.Container() && (s.Image != "" || s.Dockerfile != "")
+}
+
+// image has the engine build an image, or makes sure that it is there.
+func (b *Builder) image(ctx context.Context, s *manifest.Service) (runtime.Artifact, error) {
+	if b.Images == nil {
+		return runtime.Artifact{}, errNoContainers
+	}
+	if s.Image != "" {
+		return b.Images.Named(ctx, s, func(text string) { b.Progress(s.Name, text) })
+	}
+	said := &tail{}
+	log := b.Logs.Writer(s.Name, s.Name, logs.Build)
+	defer log.Close()
+	b.Progress(s.Name, "builds "+s.Dockerfile)
+	a, err := b.Images.Dockerfile(ctx, s, b.Dir, io.MultiWriter(log, said))
+	if err != nil {
+		return a, fmt.Errorf("%s: %w\n%s", s.Dockerfile, err, said)
+	}
+	return a, nil
+}
+
+// target is what a program is compiled for; the zero value is this machine, in
+// the user's own way.
+type target struct{ arch string }
+
+func (t target) env() []string {
+	if t.arch == "" {
+		return nil
+	}
+	return []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.arch}
+}
+
+// byTarget parts services by what they are compiled for. Where that comes to the
+// same, they stay together: one build is cheaper than two.
+func (b *Builder) byTarget(ctx context.Context, services []*manifest.Service) map[target][]*manifest.Service {
+	inside := target{}
+	if b.Images != nil {
+		inside.arch = b.Images.Arch()
+	}
+	parts := map[target][]*manifest.Service{}
+	for _, s := range services {
+		t := target{}
+		if s.Container() {
+			t = inside
+		}
+		parts[t] = append(parts[t], s)
+	}
+	if len(parts) == 2 && goruntime.GOOS == "linux" && goruntime.GOARCH == inside.arch && plainGo(ctx) {
+		return map[target][]*manifest.Service{inside: services}
+	}
+	return parts
+}
+
+// plainGo reports whether go builds static programs for this machine anyway.
+func plainGo(ctx context.Context) bool {
+	out, err := exec.CommandContext(ctx, "go", "env", "CGO_ENABLED", "GOOS", "GOARCH").Output()
+	return err == nil && strings.Join(strings.Fields(string(out)), " ") == "0 linux "+goruntime.GOARCH
+}
+
+// packed reports containers once their program is in an image. wait returns when
+// all have been.
+func (b *Builder) packed(ctx context.Context, services []*manifest.Service, report func(string, runtime.Artifact, error)) (packing func(string, runtime.Artifact, error), wait func()) {
+	contained := map[string]*manifest.Service{}
+	for _, s := range services {
+		if s.Container() {
+			contained[s.Name] = s
+		}
+	}
+	var group sync.WaitGroup // one for each service: few
+	return func(name string, a runtime.Artifact, err error) {
+		s := contained[name]
+		if s == nil || err != nil {
+			report(name, a, err)
+			return
+		}
+		group.Go(func() {
+			a, err := b.pack(ctx, s, a)
+			report(name, a, err)
+		})
+	}, group.Wait
+}
+
+func (b *Builder) pack(ctx context.Context, s *manifest.Service, a runtime.Artifact) (runtime.Artifact, error) {
+	if b.Images == nil {
+		return a, errNoContainers
+	}
+	b.Progress(s.Name, "makes its image")
+	image, err := b.Images.Program(ctx, s, a.Argv[0])
+	return runtime.Artifact{Version: a.Version, Image: image}, err
+}
