@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -83,11 +84,11 @@ func (p *prefixed) copy(prefix string, from io.Reader) {
 		line, err := lines.ReadSlice('\n')
 		if len(line) > 0 {
 			p.mu.Lock()
-			p.w.WriteString(prefix)
-			p.w.Write(line)
+			_, failed := p.w.Write(append([]byte(prefix), line...))
 			p.mu.Unlock()
+			check(failed)
 		}
-		if err != nil && err != bufio.ErrBufferFull {
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return
 		}
 	}

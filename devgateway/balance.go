@@ -176,8 +176,8 @@ func least(list []*endpoint, tried []*endpoint) (best *endpoint) {
 	return best
 }
 
-// await picks an instance of a service, and waits for one up to the hold
-// time when the service is expected to have one. Those tried already do not
+// await picks an instance of a service, and waits for one as long as Hold
+// says. Those tried already do not
 // count: an instance that comes anew does.
 func (g *Gateway) await(ctx context.Context, service string, tried []*endpoint) *endpoint {
 	if p := (*g.pools.Load())[service]; p != nil {
@@ -185,14 +185,17 @@ func (g *Gateway) await(ctx context.Context, service string, tried []*endpoint) 
 			return e
 		}
 	}
-	if g.config.Expected == nil || !g.config.Expected(service) {
+	if g.config.Hold == nil {
 		return nil
 	}
-	return g.hold(ctx, service, tried)
+	if limit := g.config.Hold(service); limit > 0 {
+		return g.hold(ctx, service, tried, limit)
+	}
+	return nil
 }
 
-func (g *Gateway) hold(ctx context.Context, service string, tried []*endpoint) *endpoint {
-	timer := time.NewTimer(g.config.Hold)
+func (g *Gateway) hold(ctx context.Context, service string, tried []*endpoint, limit time.Duration) *endpoint {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for {
 		s := g.pool(service).set.Load()

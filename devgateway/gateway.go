@@ -37,14 +37,10 @@ type Config struct {
 	// the 503 that its callers get. It must not block.
 	Why func(service string) string
 
-	// Expected says whether a service will soon have a healthy instance by
-	// itself, so that requests for it wait a little. It is asked when there is
-	// none, and must not block. Nil: no service will.
-	Expected func(service string) bool
-
-	// Hold is how long a request waits for a service that is expected to
-	// have an instance soon. Zero means a second.
-	Hold time.Duration
+	// Hold says how long a request waits for a service that has no healthy
+	// instance but will soon have one by itself; 0: not at all. It must not
+	// block. Nil: no request waits.
+	Hold func(service string) time.Duration
 }
 
 // Gateway proxies requests. Its methods may be called from many goroutines
@@ -66,9 +62,6 @@ type Gateway struct {
 
 // New returns a gateway without routes and instances.
 func New(c Config) *Gateway {
-	if c.Hold <= 0 {
-		c.Hold = time.Second
-	}
 	g := &Gateway{config: c, log: c.Logger, http1: newTransport(false), http2: newTransport(true)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)

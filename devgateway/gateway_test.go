@@ -123,7 +123,7 @@ func TestProblems(t *testing.T) {
 		{"POST", "/small", io.MultiReader(strings.NewReader("longer than ten, in chunks")), 413, "larger than the route allows"},
 	} {
 		if tt.path == "/refusing" {
-			r.config.Hold = 10 * time.Millisecond
+			r.hold = 10 * time.Millisecond
 		}
 		got := r.do(tt.method, tt.path, tt.body)
 		var p problemBody
@@ -150,7 +150,8 @@ func TestRequestGoesToAnotherInstanceWhenOneRefuses(t *testing.T) {
 }
 
 func TestRequestWaitsForAnInstanceThatIsExpected(t *testing.T) {
-	r := newRig(t, Config{Hold: time.Minute}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
+	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
+	r.hold = time.Minute
 	r.SetInstances(one("s"))
 	up := upstream(t, seen)
 	done := make(chan int)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -46,6 +47,7 @@ type rig struct {
 	mu      sync.Mutex
 	records []Record
 	known   map[string]bool // services that are expected to have instances
+	hold    time.Duration   // how long their requests wait
 }
 
 // SetInstances replaces the instances of all services. One that is a key
@@ -67,19 +69,22 @@ func (r *rig) SetInstances(services map[string][]Instance) {
 	}
 }
 
-func (r *rig) expected(service string) bool {
+func (r *rig) patience(service string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.known[service]
+	if !r.known[service] {
+		return 0
+	}
+	return r.hold
 }
 
 func newRig(t *testing.T, config Config, routes ...Route) *rig {
 	t.Helper()
-	r := &rig{t: t, client: &http.Client{Transport: newTransport(false)}, h2: &http.Client{Transport: newTransport(true)}}
+	r := &rig{t: t, hold: time.Second, client: &http.Client{Transport: newTransport(false)}, h2: &http.Client{Transport: newTransport(true)}}
 	if config.Verifier == nil {
 		config.Verifier = people
 	}
-	config.Observe, config.Expected = r.observe, r.expected
+	config.Observe, config.Hold = r.observe, r.patience
 	r.Gateway = New(config)
 	table, err := Compile(routes)
 	if err != nil {

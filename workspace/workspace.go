@@ -206,7 +206,7 @@ func (w *Workspace) builtins() (err error) {
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
 	w.registry = devregistry.New()
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
-		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Expected: w.expected})
+		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Hold: w.hold})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
 	w.links = newLinks(w.gateway, w.state, w.containers, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
@@ -460,8 +460,22 @@ func (w *Workspace) why(service string) string {
 	return "it is " + string(worst.State) + ": " + worst.Reason
 }
 
-// expected reports whether a service has an instance, or will have one soon by
-// itself.
-func (w *Workspace) expected(service string) bool {
-	return slices.ContainsFunc(w.supervisor.Instances(service), func(i runtime.Instance) bool { return !i.State.Final() })
+// How long a request waits for a service that will soon have an instance: longer
+// for one that is always stopped before it is started anew.
+const (
+	shortHold   = time.Second
+	replaceHold = 10 * time.Second
+)
+
+// hold is how long a request waits for a service without a healthy instance.
+func (w *Workspace) hold(service string) time.Duration {
+	soon := slices.ContainsFunc(w.supervisor.Instances(service), func(i runtime.Instance) bool { return !i.State.Final() })
+	s, known := w.Manifest().Service(service)
+	switch {
+	case !soon:
+		return 0
+	case known && s.Reload == "replace":
+		return replaceHold
+	}
+	return shortHold
 }
