@@ -294,6 +294,12 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 // Snapshot is the state of everything now.
 func (s *Supervisor) Snapshot() Snapshot { return s.table.snapshot() }
 
+// Look is the state of one service.
+func (s *Supervisor) Look(service string) (now Snapshot) {
+	s.table.topic.Hold(func() { now = s.table.some([]string{service}) })
+	return now
+}
+
 // Instances are those of one service.
 func (s *Supervisor) Instances(service string) []Instance { return s.table.of(service) }
 

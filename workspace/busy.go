@@ -25,6 +25,16 @@ func (e *BusyError) Error() string {
 	return e.Address + " is in use by " + e.Holder
 }
 
+// Free reports whether an address can be listened on; the error says who has it.
+func Free(ctx context.Context, address string) error {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return busy(ctx, address, err)
+	}
+	return ln.Close()
+}
+
 // busy turns a failure to listen into a BusyError where that is the reason.
 func busy(ctx context.Context, address string, err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {

@@ -469,10 +469,12 @@ const (
 
 // hold is how long a request waits for a service without a healthy instance.
 func (w *Workspace) hold(service string) time.Duration {
-	soon := slices.ContainsFunc(w.supervisor.Instances(service), func(i runtime.Instance) bool { return !i.State.Final() })
+	now := w.supervisor.Look(service)
+	state, _ := now.Service(service)
+	soon := slices.ContainsFunc(now.Instances, func(i runtime.Instance) bool { return !i.State.Final() })
 	s, known := w.Manifest().Service(service)
 	switch {
-	case !soon:
+	case !soon && (!state.Changing || state.Stopped): // between two instances it is changing
 		return 0
 	case known && s.Reload == "replace":
 		return replaceHold

@@ -74,6 +74,24 @@ func Connect(ctx context.Context, owner Owner, kept string) (*Engine, error) {
 	return e, nil
 }
 
+// Describe says which engine answers at DOCKER_HOST; the error says why none does.
+func Describe(ctx context.Context) (string, error) {
+	api, err := dial()
+	if err != nil {
+		return "", err
+	}
+	defer api.Close()
+	e := &Engine{api: api}
+	if err := e.greet(ctx); err != nil {
+		return "", err
+	}
+	version, err := api.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return "", e.explain(err)
+	}
+	return fmt.Sprintf("%s, API %s", version.Version, version.APIVersion), nil
+}
+
 func dial() (*client.Client, error) {
 	api, err := client.New(client.FromEnv)
 	if err != nil {

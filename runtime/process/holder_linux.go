@@ -86,10 +86,22 @@ func (d *Driver) Run(ctx context.Context) error {
 func (d *Driver) Means() string {
 	d.holder.mu.Lock()
 	defer d.holder.mu.Unlock()
-	if group := d.holder.cgroup; group != nil {
-		return group.String() + ", subreaper guard"
+	return d.holder.cgroup.means()
+}
+
+// Means names how this machine permits a driver with this state folder to hold
+// processes, for people. No such driver may be running.
+func Means(state string) string {
+	group := openCgroup(state)
+	defer group.remove()
+	return group.means()
+}
+
+func (c *cgroup) means() string {
+	if c == nil {
+		return "subreaper guard"
 	}
-	return "subreaper guard"
+	return c.String() + ", subreaper guard"
 }
 
 // start starts p on the thread that Run has locked.

@@ -63,7 +63,10 @@ func Guard(ctx context.Context, argv []string, files []*os.File, _ string) (int,
 func Sweep(string) {}
 
 // Means names how processes are held, for people.
-func (d *Driver) Means() string { return "process groups" }
+func (d *Driver) Means() string { return Means("") }
+
+// Means names how this machine permits processes to be held, for people.
+func Means(string) string { return "process groups" }
 
 // Descendants are not known on this system.
 func Descendants(int) []int { return nil }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package cli
+
+func doctorLimits() []finding { return nil }
