@@ -3,11 +3,12 @@ GO      ?= go
 TOOL    := $(GO) tool -modfile=tools/go.mod
 PKGS    := ./...
 FUZZTIME ?= 30s
+N       ?= 5
 
 .PHONY: help build test race lint fmt golden fuzz bench e2e snapshot cross
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## build bin/mesh
 	$(GO) build -buildvcs=false -o bin/mesh ./cmd/mesh
@@ -34,7 +35,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	    echo "$$pkg $$target"; $(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done; done
 
 bench: build ## the figures of docs/performance.md
-	$(GO) run ./bench
+	$(GO) run ./bench -n $(N)
+
+bench-%: build ## one of them, such as bench-reload; N=5 sets how often
+	$(GO) run ./bench -n $(N) $*
 
 e2e: ## the scripts against the real binary, and the demo's flow
 	$(GO) test -count=1 -timeout 20m ./cmd/mesh/...

@@ -48,13 +48,13 @@ func (b *bench) containers() {
 		}
 	}
 	bound := median(engine) * 3 / 2
-	report("ten containers to healthy", ms(median(up)), "≤ 1.5 × the engine alone "+ms(median(engine)), median(up) <= bound)
-	report("mesh down of them", ms(median(down)), "≤ 5 s", median(down) <= 5*time.Second)
+	b.report("ten containers to healthy", ms(median(up)), "≤ 1.5 × the engine alone "+ms(median(engine)), median(up) <= bound)
+	b.report("mesh down of them", ms(median(down)), "≤ 5 s", median(down) <= 5*time.Second)
 	if !compose {
 		return
 	}
 	bound = median(composed) * 6 / 10
-	report("ten containers to healthy", ms(median(up)), "≤ 0.6 × docker compose "+ms(median(composed)), median(up) <= bound)
+	b.report("ten containers to healthy", ms(median(up)), "≤ 0.6 × docker compose "+ms(median(composed)), median(up) <= bound)
 }
 
 // fleet is a workspace of ten Go services in containers.

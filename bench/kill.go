@@ -105,7 +105,7 @@ func (b *bench) kill() {
 			failed++
 		}
 	}
-	report(fmt.Sprintf("%d × SIGKILL of mesh: alive after 2 s", 100*b.runs), fmt.Sprint(left), "0", left == 0)
+	b.report(fmt.Sprintf("%d × SIGKILL of mesh: alive after 2 s", 100*b.runs), fmt.Sprint(left), "0", left == 0)
 	after := 0
 	for range 20 * b.runs {
 		b.killed(dir, true)
@@ -114,8 +114,8 @@ func (b *bench) kill() {
 		}
 		after += goneWithin(program, 0)
 	}
-	report(fmt.Sprintf("%d × with its guard: alive after the next start", 20*b.runs), fmt.Sprint(after), "0", after == 0)
-	report("starts after that which failed", fmt.Sprint(failed), "0", failed == 0)
+	b.report(fmt.Sprintf("%d × with its guard: alive after the next start", 20*b.runs), fmt.Sprint(after), "0", after == 0)
+	b.report("starts after that which failed", fmt.Sprint(failed), "0", failed == 0)
 }
 
 // starts reports whether mesh starts at once, and stops it.
@@ -154,8 +154,8 @@ func (b *bench) stop() {
 		zombies += zombiesOf(daemon)
 		timed(dir, nil, b.mesh, "start", "-q", "s0", "s1", "s2", "s3", "s4")
 	}
-	report(fmt.Sprintf("%d stops of misbehaving services: late or left", 40*b.runs), fmt.Sprintf("%d, longest %s", late, ms(longest)), "0 after the grace + 1 s", late == 0)
-	report("zombies of the daemon", fmt.Sprint(zombies), "0", zombies == 0)
+	b.report(fmt.Sprintf("%d stops of misbehaving services: late or left", 40*b.runs), fmt.Sprintf("%d, longest %s", late, ms(longest)), "0 after the grace + 1 s", late == 0)
+	b.report("zombies of the daemon", fmt.Sprint(zombies), "0", zombies == 0)
 }
 
 // zombiesOf counts children of a process that stay zombies for half a second.

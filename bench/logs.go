@@ -42,10 +42,10 @@ func (b *bench) logs() {
 		}
 		lost += services * (each + 1)
 	}
-	report("10 services, 2 M lines, lines a second", fmt.Sprintf("%.2f M", middle(mesh)/1e6), fmt.Sprintf("≥ half of %.2f M", middle(least)/1e6), middle(mesh) >= middle(least)/2)
-	report("processor time a line, the start included", fmt.Sprintf("%d ns", perLine.Nanoseconds()), "≤ 500 ns", perLine <= 500*time.Nanosecond)
-	report("lines lost", fmt.Sprint(lost), "0", lost == 0)
-	report("memory of the daemon then", fmt.Sprintf("%.1f MB", memory), "≤ 40 MB over mesh alone", memory <= 40+b.aloneMemory())
+	b.report("10 services, 2 M lines, lines a second", fmt.Sprintf("%.2f M", middle(mesh)/1e6), fmt.Sprintf("≥ half of %.2f M", middle(least)/1e6), middle(mesh) >= middle(least)/2)
+	b.report("processor time a line, the start included", fmt.Sprintf("%d ns", perLine.Nanoseconds()), "≤ 500 ns", perLine <= 500*time.Nanosecond)
+	b.report("lines lost", fmt.Sprint(lost), "0", lost == 0)
+	b.report("memory of the daemon then", fmt.Sprintf("%.1f MB", memory), "≤ 40 MB over mesh alone", memory <= 40+b.aloneMemory())
 }
 
 // aloneMemory is what mesh takes without services.

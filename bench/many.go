@@ -79,7 +79,7 @@ func (b *bench) many() {
 			b.down(dir)
 		}
 		bound := median(least) * 115 / 100
-		report(fmt.Sprintf("%d services to all healthy", n), ms(median(up)), fmt.Sprintf("≤ 1.15 × %s", ms(median(least))), median(up) <= bound)
+		b.report(fmt.Sprintf("%d services to all healthy", n), ms(median(up)), fmt.Sprintf("≤ 1.15 × %s", ms(median(least))), median(up) <= bound)
 	}
 	b.crowdIdle(service)
 }
@@ -100,8 +100,8 @@ func (b *bench) crowdIdle(service string) {
 	before = cpu(pid)
 	time.Sleep(idle)
 	share, memory := float64(cpu(pid)-before)/float64(idle), rss(pid)
-	report("200 services idle, processor", fmt.Sprintf("%.2f %% of a core", 100*share), fmt.Sprintf("≤ %.2f %% + 1 %%", 100*leastShare), share <= leastShare+0.01)
-	report("200 services idle, memory over mesh alone", fmt.Sprintf("%.1f MB", memory-base), fmt.Sprintf("≤ 20 MB over %.1f MB", leastMemory), memory-base <= leastMemory+20)
+	b.report("200 services idle, processor", fmt.Sprintf("%.2f %% of a core", 100*share), fmt.Sprintf("≤ %.2f %% + 1 %%", 100*leastShare), share <= leastShare+0.01)
+	b.report("200 services idle, memory over mesh alone", fmt.Sprintf("%.1f MB", memory-base), fmt.Sprintf("≤ 20 MB over %.1f MB", leastMemory), memory-base <= leastMemory+20)
 }
 
 // chain measures a hop of depends_on: healthy over the service's own start.
@@ -125,5 +125,5 @@ func (b *bench) chain() {
 	own := b.supervisor(1, service)
 	own.stop()
 	hop := (median(long)-median(short))/(n-1) - own.took
-	report("a hop of a chain of 10, over the service's start", ms(hop), "≤ 20 ms", hop <= 20*time.Millisecond)
+	b.report("a hop of a chain of 10, over the service's start", ms(hop), "≤ 20 ms", hop <= 20*time.Millisecond)
 }

@@ -59,7 +59,7 @@ func (b *bench) reload() {
 				took = append(took, time.Since(begun))
 			}
 		})
-		report(fmt.Sprintf("%d reloads of %s: failed of %d", reloads, service, s.asked.Load()), fmt.Sprintf("%d, %s a reload", s.failed.Load(), ms(median(took))),
+		b.report(fmt.Sprintf("%d reloads of %s: failed of %d", reloads, service, s.asked.Load()), fmt.Sprintf("%d, %s a reload", s.failed.Load(), ms(median(took))),
 			"0", s.failed.Load() == 0 && s.streams.Load() > 4)
 	}
 }
@@ -267,8 +267,8 @@ func (b *bench) save() {
 		byMesh = append(byMesh, time.Since(begun))
 	}
 	hand, mesh, built := median(byHand), median(byMesh), median(building)
-	report("save to the new version's answer", ms(mesh), fmt.Sprintf("≤ 1.05 × %s by hand", ms(hand)), mesh <= hand*105/100)
-	report("the same, over go build", ms(mesh-built), fmt.Sprintf("≤ 60 ms over %s", ms(built)), mesh-built <= 60*time.Millisecond)
+	b.report("save to the new version's answer", ms(mesh), fmt.Sprintf("≤ 1.05 × %s by hand", ms(hand)), mesh <= hand*105/100)
+	b.report("the same, over go build", ms(mesh-built), fmt.Sprintf("≤ 60 ms over %s", ms(built)), mesh-built <= 60*time.Millisecond)
 }
 
 // byHand builds a version of a service of the same code, which mesh does not run,

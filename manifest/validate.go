@@ -64,7 +64,7 @@ func (v *validator) missing(value any, required []string) {
 	}
 	required = slices.DeleteFunc(slices.Clone(required), func(key string) bool { _, there := object[key]; return there })
 	if len(required) > 0 {
-		v.fail(nil, "%s is missing: %s", plural("key", len(required)), strings.Join(required, ", "))
+		v.fail(nil, "missing %s: %s", plural("key", len(required)), strings.Join(required, ", "))
 	}
 }
 
