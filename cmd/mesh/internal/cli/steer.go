@@ -128,11 +128,14 @@ func awaitBuilds(ctx context.Context, d *deps, client *control.Client, names []s
 	defer progress.done()
 	return after, client.Watch(ctx, func(now runtime.Snapshot) bool {
 		after = now
-		return !slices.ContainsFunc(names, func(name string) bool {
-			s, _ := now.Service(name)
-			progress.service(s, nil)
-			return s.Building
-		})
+		var building []runtime.Service
+		for _, name := range names {
+			if s, _ := now.Service(name); s.Building {
+				building = append(building, s)
+			}
+		}
+		progress.builds(building)
+		return len(building) == 0
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -189,7 +190,9 @@ func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 		return dashboard(ctx, d, daemon)
 	}
 	d.banner(ctx, daemon.client)
+	quiet := d.tellStart(ctx, daemon.client)
 	err = followLogs(ctx, d, daemon.client, logOptions{follow: true})
+	quiet()
 	d.finish(ctx, daemon)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -245,6 +248,38 @@ func startDetached(ctx context.Context, d *deps, o *upOptions, daemon *daemonPro
 	// Also when something is not healthy: all is left running, so that
 	// `mesh why` works.
 	return errors.Join(err, daemon.detach())
+}
+
+// tellStart says, beside the log lines, how the start goes, until all is healthy.
+// The function that it returns ends that.
+func (d *deps) tellStart(ctx context.Context, client *control.Client) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		w := &waiting{condition: manifest.Healthy, progress: newProgress(d)}
+		w.progress.live = false // a line that changes would be torn by those of the log
+		said := ""
+		err := client.Watch(ctx, func(now runtime.Snapshot) bool {
+			w.look(now)
+			if w.verdict != nil && w.verdict.Error() != said {
+				said = w.verdict.Error()
+				report(d.streams.Err, w.verdict)
+			}
+			return len(w.missing) == 0
+		})
+		if err == nil {
+			d.allHealthy(ctx, client)
+		}
+	}()
+	return func() { cancel(); <-told }
+}
+
+// allHealthy says so, and where to go from there.
+func (d *deps) allHealthy(ctx context.Context, client *control.Client) {
+	if s, err := client.Status(ctx); err == nil {
+		d.say(fmt.Sprintf("All healthy at %s  ·  mesh routes  ·  mesh token --user NAME", strings.TrimSuffix(s.Gateway.URL, "/")))
+	}
 }
 
 // banner says where everything is.

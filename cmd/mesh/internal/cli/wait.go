@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -122,15 +121,30 @@ type waiting struct {
 // see reports that the wait is over: all are there, or none that is missing can
 // get there by itself.
 func (w *waiting) see(now runtime.Snapshot) bool {
-	w.missing, w.last = w.missing[:0], now
-	var stuck, building []string
+	building := w.look(now)
+	switch { // the time is counted after the build, which may be silent for long
+	case building:
+		w.timer.Stop()
+	case w.building:
+		w.timer.Reset(w.limit)
+	}
+	w.building = building
+	return len(w.missing) == 0 || w.verdict != nil
+}
+
+// look finds what is missing, and the verdict when nothing of that can come by
+// itself. It reports whether something is being built.
+func (w *waiting) look(now runtime.Snapshot) bool {
+	w.missing, w.last, w.verdict = w.missing[:0], now, nil
+	var stuck []string
+	var building []runtime.Service
 	for s, instances := range now.All() {
 		if len(w.names) > 0 && !slices.Contains(w.names, s.Name) || len(w.names) == 0 && s.Stopped {
 			continue
 		}
 		w.progress.service(s, instances)
 		if s.Building {
-			building = append(building, s.Name)
+			building = append(building, s)
 		}
 		if !s.Changing && runtime.Reached(s, instances, w.condition) && !w.outlived(instances) {
 			continue
@@ -140,21 +154,11 @@ func (w *waiting) see(now runtime.Snapshot) bool {
 			stuck = append(stuck, s.Name)
 		}
 	}
-	switch { // the time is counted after the build, which may be silent for long
-	case len(building) > 0:
-		w.timer.Stop()
-	case w.building:
-		w.timer.Reset(w.limit)
-	}
-	w.building = len(building) > 0
-	if len(w.missing) == 0 {
-		return true
-	}
+	w.progress.builds(building)
 	if len(stuck) > 0 && len(stuck)+waitingFor(now, w.names) >= len(w.missing) {
 		w.verdict = withNext(fmt.Errorf("%s: %s", plainList(stuck), reasonOf(now, stuck[0])), "mesh why "+stuck[0])
-		return true
 	}
-	return false
+	return len(building) > 0
 }
 
 // outlived reports that an instance runs that was to be replaced: the new one did
@@ -211,45 +215,6 @@ func hopeless(s runtime.Service, instances []runtime.Instance) bool {
 		return true
 	}
 	return len(instances) > 0 && !slices.ContainsFunc(instances, func(i runtime.Instance) bool { return !i.State.Final() })
-}
-
-// progress shows what is waited for: one line that changes on a terminal, a line
-// for each change elsewhere.
-type progress struct {
-	out   io.Writer
-	live  bool
-	quiet bool
-	said  map[string]string
-}
-
-func newProgress(d *deps) *progress {
-	return &progress{out: d.streams.Err, live: terminal(d.streams.Err), quiet: d.quiet, said: map[string]string{}}
-}
-
-func (p *progress) service(s runtime.Service, instances []runtime.Instance) {
-	text := stateOf(instances)
-	if s.Building {
-		text = string(runtime.Building)
-		if p.live {
-			text = s.BuildProgress()
-		}
-	}
-	if p.quiet || p.said[s.Name] == text || text == string(runtime.Building) {
-		return
-	}
-	p.said[s.Name] = text
-	line := fmt.Sprintf("%-16s %s", s.Name, text)
-	if !p.live {
-		fmt.Fprintln(p.out, line)
-		return
-	}
-	fmt.Fprintf(p.out, "\r\x1b[K%s", clip(line, 100))
-}
-
-func (p *progress) done() {
-	if p.live && len(p.said) > 0 {
-		fmt.Fprint(p.out, "\r\x1b[K")
-	}
 }
 
 func clip(text string, width int) string {
