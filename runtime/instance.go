@@ -220,12 +220,12 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	begun := time.Now() // before its first line
 	running, err := in.sup.driver(in.service).Start(ctx, l)
 	if err != nil {
 		return nil, nil, err
 	}
-	now := time.Now()
-	in.view.PID, in.view.StartedAt, in.view.Address = running.PID(), &now, address
+	in.view.PID, in.view.StartedAt, in.view.Address = running.PID(), &begun, address
 	if address != "" && in.service.Protocol != "tcp" {
 		in.view.URL = "http://" + address
 	}

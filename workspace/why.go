@@ -14,11 +14,12 @@ import (
 
 // Explanation says why a service is in the state it is in.
 type Explanation struct {
-	Service string   `json:"service"`
-	State   string   `json:"state"`
-	Causes  []string `json:"causes"`    // from what is seen to what is behind it
-	LastLog []string `json:"last_logs"` // the last lines
-	Next    string   `json:"next"`      // what to do
+	Service string      `json:"service"`
+	State   string      `json:"state"`             // of the instance that most needs explaining
+	Serving []string    `json:"serving,omitempty"` // those that are healthy, where that one is not
+	Causes  []string    `json:"causes"`            // from what is seen to what is behind it
+	LastLog []logs.Line `json:"last_logs"`         // the last lines, of the newest start if that printed any
+	Next    string      `json:"next"`              // what to do
 }
 
 // Explain explains the state of a service.
@@ -28,9 +29,12 @@ func (w *Workspace) Explain(service string) (Explanation, error) {
 	if !ok {
 		return Explanation{}, &manifest.UnknownService{Name: service, Known: m.Names()}
 	}
-	e := explain(s, w.supervisor.Snapshot(), m)
-	for _, line := range w.logs.Recent(logs.Query{Services: []string{service}, Last: 10}) {
-		e.LastLog = append(e.LastLog, line.Line)
+	now := w.supervisor.Snapshot()
+	e := explain(s, now, m)
+	q := logs.Query{Services: []string{service}, Since: newestStart(now.Of(service)), Last: 10}
+	if e.LastLog = append(e.LastLog, w.logs.Recent(q)...); len(e.LastLog) == 0 {
+		q.Since = time.Time{}
+		e.LastLog = append(e.LastLog, w.logs.Recent(q)...)
 	}
 	if state := runtime.State(e.State); len(e.LastLog) == 0 && (state == runtime.Failed || state == runtime.Backoff) {
 		e.Next = "mend that, and then: mesh restart " + service // its log has nothing to add
@@ -38,9 +42,20 @@ func (w *Workspace) Explain(service string) (Explanation, error) {
 	return e, nil
 }
 
+// newestStart is when the newest instance began: what was printed before is of
+// versions that are gone.
+func newestStart(instances []runtime.Instance) (newest time.Time) {
+	for _, i := range instances {
+		if i.StartedAt != nil && i.StartedAt.After(newest) {
+			newest = *i.StartedAt
+		}
+	}
+	return newest
+}
+
 // explain is pure: it knows the manifest and what there is.
 func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) Explanation {
-	e := Explanation{Service: s.Name, Causes: []string{}, LastLog: []string{}}
+	e := Explanation{Service: s.Name, Causes: []string{}, LastLog: []logs.Line{}}
 	service, known := now.Service(s.Name)
 	if !known {
 		e.State, e.Next = "not running", "mesh up "+s.Name
@@ -53,6 +68,11 @@ func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) E
 		return e
 	}
 	e.State = string(worst.State)
+	for _, i := range now.Of(s.Name) {
+		if i.State == runtime.Healthy && worst.State != runtime.Healthy {
+			e.Serving = append(e.Serving, i.Instance)
+		}
+	}
 	if service.BuildError != "" {
 		e.build(service, worst)
 		return e

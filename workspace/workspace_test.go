@@ -311,6 +311,11 @@ func TestExplain(t *testing.T) {
 	if e := explain(c, stopped, m); !strings.Contains(e.Next, "mesh restart c") {
 		t.Errorf("the old version serves: %+v", e)
 	}
+	swap := runtime.Snapshot{Services: []runtime.Service{{Name: "c"}}, Instances: []runtime.Instance{
+		{Service: "c", Instance: "c-1", State: runtime.Healthy}, {Service: "c", Instance: "c-2", State: runtime.Starting}}}
+	if e := explain(c, swap, m); e.State != "starting" || !slices.Equal(e.Serving, []string{"c-1"}) {
+		t.Errorf("in a swap: %+v", e)
+	}
 	worker := *c
 	worker.Kind = manifest.KindWorker
 	stopped.Instances[0].Reason = ""

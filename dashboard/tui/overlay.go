@@ -101,7 +101,11 @@ func (o overlay) whyLines(t theme, width int) []string {
 	case o.err != nil:
 		return wrap(t.bad.Render(clean(o.err.Error())), width)
 	}
-	lines := []string{o.service + " is " + t.bold.Render(clean(o.answer.State)), ""}
+	headline := o.service + " is " + t.bold.Render(clean(o.answer.State))
+	if len(o.answer.Serving) > 0 {
+		headline += "; healthy: " + clean(strings.Join(o.answer.Serving, ", "))
+	}
+	lines := []string{headline, ""}
 	for i, cause := range o.answer.Causes {
 		lead := "because "
 		if i == 0 {
@@ -119,7 +123,8 @@ func (o overlay) whyLines(t theme, width int) []string {
 	if len(o.answer.LastLog) > 0 {
 		lines = append(lines, "", t.dim.Render("its last lines"))
 		for _, l := range o.answer.LastLog {
-			lines = append(lines, ansi.Truncate("  "+readable(l).text, width, "…"))
+			e := newEntry(l)
+			lines = append(lines, ansi.Truncate("  "+t.dim.Render(e.at+" "+e.instance)+" "+e.words.text, width, "…"))
 		}
 	}
 	return lines

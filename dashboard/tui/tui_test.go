@@ -128,7 +128,7 @@ func opened(width, height int, owner bool) model {
 func TestGoldens(t *testing.T) {
 	why := explainedMsg{service: "billing", explanation: control.Explanation{
 		Service: "billing", State: "healthy", Causes: []string{"billing-1 is healthy", "its newest version does not build:\n./main.go:12:2: undefined: charge"},
-		LastLog: []string{`{"level":"ERROR","msg":"charge failed"}`}, Next: "correct the error; saving builds again",
+		LastLog: []logs.Line{line("billing", `{"level":"ERROR","msg":"charge failed"}`)}, Next: "correct the error; saving builds again",
 	}}
 	for _, size := range [][2]int{{80, 24}, {160, 50}} {
 		w, h := size[0], size[1]

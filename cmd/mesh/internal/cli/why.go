@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,17 +39,29 @@ func runWhy(ctx context.Context, d *deps, service string, out output) error {
 }
 
 func printExplanation(w io.Writer, e control.Explanation) {
-	fmt.Fprintf(w, "%s is %s\n", e.Service, e.State)
+	fmt.Fprintln(w, headline(e))
 	for _, cause := range e.Causes {
 		fmt.Fprintf(w, "  because  %s\n", escape.Terminal(cause))
 	}
 	if len(e.LastLog) > 0 {
 		fmt.Fprintln(w, "  last log lines")
-		for _, line := range e.LastLog {
-			fmt.Fprintf(w, "    %s\n", clip(escape.Terminal(line), 200))
+		for _, l := range e.LastLog {
+			fmt.Fprintf(w, "    %s %s | %s\n", l.Time.Local().Format(time.TimeOnly), l.Instance, clip(escape.Terminal(l.Line), 200))
 		}
 	}
 	if e.Next != "" {
 		fmt.Fprintf(w, "  next     %s\n", e.Next)
 	}
+}
+
+// headline is the state, and what serves in spite of it.
+func headline(e control.Explanation) string {
+	text := e.Service + " is " + e.State
+	switch len(e.Serving) {
+	case 0:
+		return text
+	case 1:
+		return text + "; " + e.Serving[0] + " is healthy and serves"
+	}
+	return text + "; " + strings.Join(e.Serving, ", ") + " are healthy and serve"
 }
