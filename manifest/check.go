@@ -29,6 +29,11 @@ func (l *loader) check() {
 	if _, _, err := net.SplitHostPort(l.ws.Gateway.Address); err != nil {
 		l.problems = append(l.problems, l.source.problem([]any{"gateway", "address"}, "%q is no address: write it as 127.0.0.1:8080", l.ws.Gateway.Address))
 	}
+	for i, host := range l.ws.Gateway.Hosts {
+		if fault := hostFault(host); fault != "" {
+			l.problems = append(l.problems, l.source.problem([]any{"gateway", "hosts", i}, "%q is no host: %s", host, fault))
+		}
+	}
 	l.checkIdentity()
 	l.warnUnused()
 	for _, s := range l.ws.Services {
@@ -262,29 +267,6 @@ func (c *checker) variables() {
 	}
 }
 
-func (c *checker) routes() {
-	for i, route := range c.s.Routes {
-		path := []any{"routes", i}
-		if (route.Path == "") == (route.Prefix == "") {
-			c.fail(path, "a route takes either path or prefix")
-		}
-		for key, value := range map[string]string{"path": route.Path, "prefix": route.Prefix} {
-			if value != "" && !strings.HasPrefix(value, "/") {
-				c.fail(append(path, key), "%q is no path: it starts with /", value)
-			}
-		}
-		if at := route.Path + route.Prefix; at == "/.mesh" || strings.HasPrefix(at, "/.mesh/") {
-			c.fail(path, "/.mesh is the gateway's own")
-		}
-		if !c.s.Listens() {
-			c.fail(path, "a %s has no port to route to", c.s.Kind)
-		}
-		if route.Auth != AuthRequired && len(route.Roles)+len(route.Scopes) > 0 {
-			c.fail(path, "roles and scopes need auth: required")
-		}
-	}
-}
-
 func (l *loader) checkCycles() {
 	reported := map[string]bool{}
 	for _, s := range l.ws.Services {
@@ -297,44 +279,6 @@ func (l *loader) checkCycles() {
 		}
 		l.problems = append(l.problems, s.problem([]any{"depends_on"}, "depends_on goes in a circle: %s; if one only calls another, say calls", strings.Join(cycle, " -> ")))
 	}
-}
-
-// checkRouteClashes finds routes that no request could choose between.
-func (l *loader) checkRouteClashes() {
-	type seen struct {
-		route   Route
-		service string
-	}
-	byPlace := map[string][]seen{}
-	for _, s := range l.ws.Services {
-		for i, r := range s.Routes {
-			place := strings.ToLower(r.Host) + "|" + r.Path + "|" + r.Prefix
-			for _, other := range byPlace[place] {
-				if overlap(r.Methods, other.route.Methods) && len(r.Headers) == len(other.route.Headers) && sameHeaders(r.Headers, other.route.Headers) {
-					l.problems = append(l.problems, s.problem([]any{"routes", i}, "this route clashes with one of %s at %s", other.service, other.route.Position))
-				}
-			}
-			byPlace[place] = append(byPlace[place], seen{r, s.Name})
-		}
-	}
-}
-
-func overlap(a, b []string) bool {
-	if len(a) == 0 || len(b) == 0 {
-		return len(a) == len(b) // naming methods is more specific than naming none
-	}
-	return slices.ContainsFunc(a, func(m string) bool {
-		return slices.ContainsFunc(b, func(n string) bool { return strings.EqualFold(m, n) })
-	})
-}
-
-func sameHeaders(a, b map[string]string) bool {
-	for key, value := range a {
-		if b[key] != value {
-			return false
-		}
-	}
-	return true
 }
 
 func (l *loader) checkPorts() {
