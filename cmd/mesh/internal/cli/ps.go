@@ -130,7 +130,7 @@ func runStatus(ctx context.Context, d *deps, out output) error {
 	}
 	return out.print(d.streams.Out, s, func(w io.Writer) {
 		fmt.Fprintf(w, "workspace\t%s (%s)\n", s.Name, s.Workspace)
-		fmt.Fprintf(w, "state\t%s, %d services, daemon pid %d\n", s.State, len(s.Services), s.PID)
+		fmt.Fprintf(w, "state\t%s, %s, daemon pid %d\n", s.State, counted(len(s.Services), "service"), s.PID)
 		for _, e := range s.Builtins() {
 			fmt.Fprintf(w, "%s\t%s\n", strings.ReplaceAll(e.Name, "_", " "), e.URL)
 		}

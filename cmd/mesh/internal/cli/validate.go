@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +15,12 @@ func newValidate(d *deps) *cobra.Command {
 	return &cobra.Command{
 		Use: "validate", Short: "Check the manifests", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			p, m, err := d.workspace()
+			_, m, err := d.workspace()
 			if err != nil {
 				return err
 			}
 			warnAbout(d, m)
-			d.say(fmt.Sprintf("%s: %d services, all valid", filepath.Base(p.dir), len(m.Services)))
+			d.say(fmt.Sprintf("%s: %s, all valid", m.Name, counted(len(m.Services), "service")))
 			return nil
 		},
 	}
