@@ -87,6 +87,24 @@ func TestForwardingHeadersAreTheGatewaysOwn(t *testing.T) {
 	}
 }
 
+func TestForeignIdentityHeadersAreRemoved(t *testing.T) {
+	r := open(t)
+	names := []string{"Remote-User", "Remote-Email", "Remote-Groups", "Remote-Name", "X-Remote-User", "X-Auth-Request-User", "X-Auth-Request-Groups",
+		"X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}
+	for _, name := range names {
+		for _, spelling := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
+			got := r.raw("GET / HTTP/1.1\nHost: " + r.addr + "\n" + spelling + ": root\nConnection: close\n\n")
+			if h := got.Header.Get("Seen-" + name); got.StatusCode != 200 || h != "" {
+				t.Errorf("%s: %d, arrived as %q", spelling, got.StatusCode, h)
+			}
+		}
+		underscored := strings.Replace(name, "-", "_", 1)
+		if got := r.raw("GET / HTTP/1.1\nHost: " + r.addr + "\n" + underscored + ": root\nConnection: close\n\n"); got.StatusCode != 400 {
+			t.Errorf("%s: %d", underscored, got.StatusCode)
+		}
+	}
+}
+
 func TestHosts(t *testing.T) {
 	r := newRig(t, Config{Hosts: []string{"extra.example"}},
 		Route{Service: "s", Prefix: "/", Host: "Shop.Example", Auth: AuthNone},

@@ -7,10 +7,14 @@ import (
 )
 
 // isIdentity says whether a canonical header name is one that the gateway
-// alone sets: who the caller is, and how the request arrived.
+// alone sets: who the caller is, and how the request arrived. Services behind
+// other gateways believe names that this one never sets; what would make a
+// request into another one than the gateway has looked at is among them.
 func isIdentity(name string) bool {
 	switch name {
-	case "Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Original-Uri":
+	case "Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Original-Uri",
+		"Remote-User", "Remote-Email", "Remote-Groups", "Remote-Name", "X-Remote-User",
+		"X-Http-Method-Override", "X-Http-Method", "X-Method-Override":
 		return true
 	}
 	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Auth-Request-")
@@ -19,11 +23,15 @@ func isIdentity(name string) bool {
 // removeIdentity deletes such headers, whatever their spelling.
 func removeIdentity(h http.Header) {
 	for name := range h {
-		if len(name) > 8 && (name[0]|0x20 == 'x' || name[0]|0x20 == 'f') && isIdentity(http.CanonicalHeaderKey(name)) {
+		if len(name) > 8 && mayBeIdentity(name[0]|0x20) && isIdentity(http.CanonicalHeaderKey(name)) {
 			delete(h, name)
 		}
 	}
 }
+
+// mayBeIdentity spares most headers the look at their whole name; first is in
+// lower case.
+func mayBeIdentity(first byte) bool { return first == 'x' || first == 'f' || first == 'r' }
 
 // setIdentity writes the caller under the names that oauth2-proxy uses.
 func setIdentity(h http.Header, id *Identity) {
