@@ -165,7 +165,27 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 	if !d.quiet {
 		fmt.Fprintln(d.streams.Err, plan)
 	}
-	return waitFor(ctx, d, client, o.names, o.waitTimeout)
+	return leftRunning(ctx, client, waitFor(ctx, d, client, o.names, o.waitTimeout))
+}
+
+// errStopped says that the wait is over because there is nothing left to wait
+// for.
+var errStopped = errors.New("somebody stopped it meanwhile")
+
+// leftRunning says with the reason why a wait failed what became of the services.
+func leftRunning(ctx context.Context, client *control.Client, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	s, gone := client.Status(ctx)
+	if errors.Is(err, control.ErrEnded) || errors.Is(gone, control.ErrNotRunning) || s.State == "stopping" {
+		return withNext(errStopped, "mesh up -d starts it again")
+	}
+	if f := asFailure(err); f.next != "" {
+		f.next += " says why; all is left running, mesh down stops it"
+		return f
+	}
+	return err
 }
 
 // start launches the daemon and stays with it, or lets it go once all is
@@ -240,10 +260,14 @@ func dashboard(ctx context.Context, d *deps, daemon *daemonProcess) error {
 
 func startDetached(ctx context.Context, d *deps, o *upOptions, daemon *daemonProcess) error {
 	d.banner(ctx, daemon.client)
-	err := waitFor(ctx, d, daemon.client, nil, o.waitTimeout)
-	if ctx.Err() != nil {
+	err := leftRunning(ctx, daemon.client, waitFor(ctx, d, daemon.client, nil, o.waitTimeout))
+	switch {
+	case ctx.Err() != nil:
 		d.finish(ctx, daemon)
 		return ctx.Err()
+	case errors.Is(err, errStopped):
+		daemon.stop()
+		return err
 	}
 	// Also when something is not healthy: all is left running, so that
 	// `mesh why` works.
