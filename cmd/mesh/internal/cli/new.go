@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -118,7 +120,7 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 		err = scaffold.Write(ws.Dir, files)
 	}
 	if err != nil {
-		return explainWrite(err)
+		return explainExists(ws.Dir, opts.Name, err)
 	}
 	d.say(written(opts.Name, len(missing)) + " Next: mesh up " + opts.Name)
 	noteProblems(d, ws.Dir)
@@ -139,6 +141,17 @@ func openWorkspace(d *deps) (scaffold.Workspace, error) {
 		return ws, notFound(err, "mesh init DIR makes a workspace")
 	}
 	return ws, err
+}
+
+// explainExists is explainWrite for a service, which may be there already.
+func explainExists(dir, service string, err error) error {
+	at := filepath.Join("services", service)
+	_, missing := os.Stat(filepath.Join(dir, at, manifest.ServiceFile))
+	if conflict := (*scaffold.ConflictError)(nil); missing != nil || !errors.As(err, &conflict) {
+		return explainWrite(err)
+	}
+	return withNext(fmt.Errorf("%s exists already: it was made with other options, or changed since. Nothing was written", service),
+		"choose another name, or edit what is in "+at)
 }
 
 // explainWrite adds the next step to what kept files from being written.
