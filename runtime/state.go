@@ -83,6 +83,22 @@ func (s Service) BuildProgress() string {
 	return "building: " + s.Progress
 }
 
+// UnderWay names the services that are being built and are at the same as the
+// first of them, since one build may be of several, and says what that is; ""
+// when none is built.
+func UnderWay(services []Service) (names []string, progress string) {
+	for _, s := range services {
+		at := s.BuildProgress()
+		if progress == "" {
+			progress = at
+		}
+		if at != "" && at == progress {
+			names = append(names, s.Name)
+		}
+	}
+	return names, progress
+}
+
 // Snapshot is the state of everything at one moment, both lists sorted by
 // service.
 type Snapshot struct {

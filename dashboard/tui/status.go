@@ -172,6 +172,22 @@ func (b statusBar) header(t theme, width int) string {
 	return ends(left, right, width)
 }
 
+// underWay is what a start waits for. A build prints nothing in the log while it
+// goes well, so that it is told here.
+func (b statusBar) underWay() string {
+	if names, progress := runtime.UnderWay(b.now.Services); progress != "" {
+		return clean(strings.Join(names, ", ") + ": " + progress)
+	}
+	var waits []string
+	for _, i := range b.now.Instances {
+		switch i.State {
+		case runtime.Pending, runtime.Building, runtime.Starting:
+			waits = append(waits, i.Instance+" is "+string(i.State))
+		}
+	}
+	return clean(strings.Join(waits, ", "))
+}
+
 // message is the line above the keys: what was just done, else what is wrong with
 // the selected service, else what one could do.
 func (b statusBar) message(t theme, width int, services servicesPane) string {
@@ -190,7 +206,7 @@ func (b statusBar) message(t theme, width int, services servicesPane) string {
 	case b.overall() == overallHealthy && b.known:
 		text = fmt.Sprintf("All healthy at %s  ·  mesh routes  ·  mesh token --user NAME", strings.TrimSuffix(clean(b.status.Gateway.URL), "/"))
 	case b.overall() == overallStarting:
-		text = "Starting; the log shows what is under way."
+		text = b.underWay()
 	}
 	return style.Render(fit(ansi.Truncate(" "+text, width, "…"), width))
 }

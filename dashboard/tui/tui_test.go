@@ -258,4 +258,17 @@ func TestNotices(t *testing.T) {
 	said(`stop cart: no\x1b[2Jway`)
 	m, _ = after(m, clockMsg{noon.Add(shownFor + time.Second)})
 	said("All healthy")
+
+	// A start says what it waits for: the log has nothing of a build that goes well.
+	starting := healthyShop()
+	for i := range starting.Instances {
+		starting.Instances[i].State = runtime.Building
+		starting.Services[i].Building, starting.Services[i].Progress = true, "12 packages compiled: net/http"
+	}
+	m, _ = after(m, snapshotMsg{starting})
+	said("billing, cart: building: 12 packages compiled: net/http")
+	starting = healthyShop()
+	starting.Instances[1].State = runtime.Starting
+	m, _ = after(m, snapshotMsg{starting})
+	said(" cart-1 is starting")
 }

@@ -42,28 +42,16 @@ func (p *progress) service(s runtime.Service, instances []runtime.Instance) {
 
 // builds says what the builds of services are at; one build may be of several.
 func (p *progress) builds(services []runtime.Service) {
-	if len(services) == 0 {
+	names, text := runtime.UnderWay(services)
+	if text == "" {
 		p.built = ""
 		return
 	}
-	of, text := sameBuild(services)
 	if text == p.built || !p.live && p.built != "" && time.Since(p.news) < buildNews {
 		return
 	}
 	p.built, p.news = text, time.Now()
-	p.line(of, text)
-}
-
-// sameBuild names the services that are at what the first one is at.
-func sameBuild(services []runtime.Service) (of, text string) {
-	var names []string
-	text = services[0].BuildProgress()
-	for _, s := range services {
-		if s.BuildProgress() == text {
-			names = append(names, s.Name)
-		}
-	}
-	return strings.Join(names, ", "), text
+	p.line(strings.Join(names, ", "), text)
 }
 
 func (p *progress) line(of, text string) {
