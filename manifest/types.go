@@ -27,14 +27,16 @@ type Workspace struct {
 
 // Document is mesh.yaml as written.
 type Document struct {
-	Version   int            `yaml:"version" json:"version" jsonschema:"required,enum=1"`
-	Name      string         `yaml:"name" json:"name" jsonschema:"required"`
-	Services  ServiceSet     `yaml:"services,omitempty" json:"services,omitempty"`
-	Defaults  *Service       `yaml:"defaults,omitempty" json:"defaults,omitempty"`
-	Gateway   Gateway        `yaml:"gateway,omitempty" json:"gateway,omitempty"`
-	Identity  Identity       `yaml:"identity,omitempty" json:"identity,omitempty"`
-	Databases Databases      `yaml:"databases,omitempty" json:"databases,omitempty"`
-	Alerts    []any          `yaml:"alerts,omitempty" json:"alerts,omitempty"`
+	Version   int        `yaml:"version" json:"version" jsonschema:"required,enum=1"`
+	Name      string     `yaml:"name" json:"name" jsonschema:"required"`
+	Services  ServiceSet `yaml:"services,omitempty" json:"services,omitempty"`
+	Defaults  *Service   `yaml:"defaults,omitempty" json:"defaults,omitempty"`
+	Gateway   Gateway    `yaml:"gateway,omitempty" json:"gateway,omitempty"`
+	Identity  Identity   `yaml:"identity,omitempty" json:"identity,omitempty"`
+	Databases Databases  `yaml:"databases,omitempty" json:"databases,omitempty"`
+	// Alerts have no effect yet.
+	Alerts []any `yaml:"alerts,omitempty" json:"alerts,omitempty"`
+	// Telemetry has no effect yet: the built-in receiver is used.
 	Telemetry map[string]any `yaml:"telemetry,omitempty" json:"telemetry,omitempty"`
 }
 
@@ -53,9 +55,9 @@ type Gateway struct {
 	Hosts []string `yaml:"hosts,omitempty" json:"hosts,omitempty"`
 	// Auth of routes that say nothing themselves.
 	Auth Auth `yaml:"auth,omitempty" json:"auth,omitempty" jsonschema:"enum=required,enum=optional,enum=none"`
-	// CORS origins that browsers may call from.
+	// CORS origins that browsers may call from. No effect yet.
 	CORS *CORS `yaml:"cors,omitempty" json:"cors,omitempty"`
-	// RateLimit of routes that say nothing themselves.
+	// RateLimit of routes that say nothing themselves. No effect yet.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
 }
 
@@ -72,7 +74,8 @@ type RateLimit struct {
 
 // Identity configures the identity provider.
 type Identity struct {
-	// Issuer of your own; the built-in provider is used when it is empty.
+	// Issuer of your own; the built-in provider is used when it is empty. No
+	// effect yet: it always is.
 	Issuer string `yaml:"issuer,omitempty" json:"issuer,omitempty"`
 	// Users who may sign in.
 	Users []User `yaml:"users,omitempty" json:"users,omitempty"`
@@ -140,9 +143,10 @@ type Service struct {
 
 	// Go package to build and run, relative to the service's folder.
 	Go string `yaml:"go,omitempty" json:"go,omitempty"`
-	// Build command, run before the service starts and after each change.
+	// Build command, run before the service starts and after each change. It is
+	// expanded like env.
 	Build Command `yaml:"build,omitempty" json:"build,omitempty"`
-	// Run is the command that is the service.
+	// Run is the command that is the service. It is expanded like env.
 	Run Command `yaml:"run,omitempty" json:"run,omitempty"`
 	// Image to run as a container.
 	Image string `yaml:"image,omitempty" json:"image,omitempty"`
@@ -153,7 +157,8 @@ type Service struct {
 	// Driver runs the service as a process or as a container.
 	Driver string `yaml:"driver,omitempty" json:"driver,omitempty" jsonschema:"enum=process,enum=container"`
 
-	// Env adds variables; ${NAME} and ${NAME:-default} are expanded.
+	// Env adds variables; ${NAME} and ${NAME:-default} are expanded, and $$ is a
+	// dollar sign.
 	Env map[string]string `yaml:"env,omitempty" json:"env,omitempty"`
 	// EnvFile names files of variables.
 	EnvFile Strings `yaml:"env_file,omitempty" json:"env_file,omitempty"`
