@@ -7,7 +7,7 @@ import (
 
 // Expand replaces ${NAME} and ${NAME:-default} in text; $$ is a dollar sign.
 // lookup returns the value of a variable and whether there is one. A variable
-// that has no value and no default is an error.
+// that has no value and no default is an *UnsetVariable.
 func Expand(text string, lookup func(string) (string, bool)) (string, error) {
 	var out strings.Builder
 	for {
@@ -49,7 +49,14 @@ func variable(expression string, lookup func(string) (string, bool)) (string, er
 	if hasFallback {
 		return fallback, nil
 	}
-	return "", fmt.Errorf("${%s} has no value: set %s, or write ${%s:-default}", name, name, name)
+	return "", &UnsetVariable{name}
+}
+
+// UnsetVariable says that a text needs a variable that has no value.
+type UnsetVariable struct{ Name string }
+
+func (e *UnsetVariable) Error() string {
+	return fmt.Sprintf("${%s} has no value: set %s, or write ${%s:-default}", e.Name, e.Name, e.Name)
 }
 
 // checkExpansion reports what is wrong with text whatever the variables are.

@@ -98,6 +98,10 @@ func (in *instance) run(ctx context.Context) {
 			in.finished(exit)
 			return
 		}
+		if unset := (*manifest.UnsetVariable)(nil); errors.As(err, &unset) {
+			in.to(Failed, "could not be started: %v", err) // trying again would find the same
+			return
+		}
 		unavailable := errors.Is(err, ErrUnavailable)
 		if unavailable {
 			again.uncounted()
