@@ -41,8 +41,11 @@ type kept struct {
 }
 
 // OpenState makes the folder where needed and reads what it holds. A folder that
-// belongs to somebody else, or a link, is refused.
+// belongs to somebody else, or a link, is refused, and so is one on a full disk.
 func OpenState(dir string) (*State, error) {
+	if err := checkRoom(dir, freeBytes); err != nil {
+		return nil, err
+	}
 	for _, d := range []string{dir, filepath.Join(dir, "bin"), filepath.Join(dir, "data"), filepath.Join(dir, "logs"), filepath.Join(dir, "run")} {
 		if err := privateDir(d); err != nil {
 			return nil, err

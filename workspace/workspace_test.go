@@ -93,6 +93,24 @@ func TestStateOfOthersIsRefused(t *testing.T) {
 	}
 }
 
+func TestFullDiskIsRefused(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, ".mesh") // not made yet: its disk is the parent's
+	disk := func(left uint64) func(string) (uint64, bool) {
+		return func(of string) (uint64, bool) { return left, of == parent }
+	}
+	var full *DiskFullError
+	if err := checkRoom(dir, disk(12<<10)); !errors.As(err, &full) || !strings.Contains(err.Error(), "the disk of "+dir+" is full: 12 KiB") {
+		t.Error(err)
+	}
+	if err := checkRoom(dir, disk(leastFree)); err != nil {
+		t.Error(err)
+	}
+	if err := checkRoom(filepath.Join(dir, "deeper"), disk(0)); err != nil {
+		t.Errorf("nothing is known of that disk: %v", err)
+	}
+}
+
 func TestReservedPortsAreNotShared(t *testing.T) {
 	a, b := openState(t, filepath.Join(t.TempDir(), "a")), openState(t, filepath.Join(t.TempDir(), "b"))
 	var ra, rb reservations

@@ -202,11 +202,14 @@ func tell(ready io.WriteCloser, err error) {
 // startFailure finds the next step for what keeps a workspace from starting.
 func startFailure(err error) error {
 	var busy *workspace.BusyError
+	var full *workspace.DiskFullError
 	var problems manifest.Problems
 	var unknown *manifest.UnknownService
 	switch {
 	case errors.As(err, &busy):
 		return withNext(err, fmt.Sprintf("stop it, or take another address: mesh up --gateway 127.0.0.1:0, or gateway.address in %s", manifest.WorkspaceFile))
+	case errors.As(err, &full):
+		return withNext(err, "free some space there: du -sh "+full.Dir+"/* shows what mesh itself takes")
 	case errors.As(err, &problems):
 		return &failure{err: err, code: exitUsage}
 	case errors.As(err, &unknown):

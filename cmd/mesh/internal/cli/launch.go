@@ -35,7 +35,7 @@ func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
 		return nil, err
 	}
 	if _, err := workspace.OpenState(o.State); err != nil {
-		return nil, err
+		return nil, startFailure(err)
 	}
 	self, err := os.Executable()
 	if err != nil {
