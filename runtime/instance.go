@@ -90,27 +90,11 @@ func (in *instance) run(ctx context.Context) {
 		begun := time.Now()
 		again.started(begun)
 		exit, err := in.once(ctx)
-		if in.stopped() || ctx.Err() != nil {
-			in.to(Exited, "stopped")
-			return
-		}
-		if err == nil && !again.wanted(exit.Code) {
-			in.finished(exit)
-			return
-		}
-		if unset := (*manifest.UnsetVariable)(nil); errors.As(err, &unset) {
-			in.to(Failed, "could not be started: %v", err) // trying again would find the same
-			return
-		}
-		unavailable := errors.Is(err, ErrUnavailable)
-		if unavailable {
-			again.uncounted()
-		} else if again.exhausted(time.Now()) {
-			in.gaveUp(again, exit, err)
+		if in.over(ctx, again, exit, err) {
 			return
 		}
 		delay := again.delay(time.Since(begun))
-		if unavailable {
+		if errors.Is(err, ErrUnavailable) {
 			delay = min(delay, time.Second) // it costs little to ask
 		}
 		in.backoff(delay, exit, err)
@@ -119,6 +103,27 @@ func (in *instance) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// over ends the instance, unless it is to be started again.
+func (in *instance) over(ctx context.Context, again *restarts, exit process.Exit, err error) bool {
+	unset := (*manifest.UnsetVariable)(nil)
+	switch {
+	case in.stopped() || ctx.Err() != nil:
+		in.to(Exited, "stopped")
+	case err == nil && !again.wanted(exit.Code):
+		in.finished(exit)
+	case errors.As(err, &unset): // trying again would find the same
+		in.to(Failed, "could not be started: %v", err)
+	case errors.Is(err, ErrUnavailable):
+		again.uncounted()
+		return false
+	case again.exhausted(time.Now()):
+		in.gaveUp(again, exit, err)
+	default:
+		return false
+	}
+	return true
 }
 
 // gaveUp is the end of an instance that was started too often, or could not be
