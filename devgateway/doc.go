@@ -12,9 +12,7 @@
 // Instances that leave the set get no further request at once; those that
 // they are still answering go on, and [Gateway.Drain] waits for them.
 //
-// The head of an HTTP/1.1 request is checked by net/http alone so far, which
-// is laxer than RFC 9112 in places (a bare LF, equal duplicate lengths). Since
-// the gateway writes every request anew, nothing ambiguous gets past it. A
-// stricter check belongs on the connection, in listen.go. See docs/gateway.md
-// for what else is not there yet.
+// What an HTTP/1.1 client sends is checked on the connection, before net/http
+// reads it, which is laxer than RFC 9112 in places (a bare LF, equal duplicate
+// lengths): wire.go. See docs/gateway.md for what is not there yet.
 package devgateway

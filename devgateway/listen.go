@@ -43,7 +43,7 @@ func (g *Gateway) serve(ctx context.Context, ln net.Listener, handler http.Handl
 		<-ctx.Done()
 		stopped <- g.stop(requests, s, endRequests)
 	}()
-	err := s.Serve(ln)
+	err := s.Serve(strictListener{ln})
 	stop() // also when the listener broke
 	stopErr := <-stopped
 	handlers.Wait()
@@ -86,6 +86,8 @@ func newServer(requests context.Context, handler http.Handler) *http.Server {
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    maxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext:       connContext,
+		ConnState:         connState,
 		ErrorLog:          log.New(io.Discard, "", 0), // broken connections are no news
 		Protocols:         new(http.Protocols),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 500, SendPingTimeout: 30 * time.Second},

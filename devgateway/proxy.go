@@ -190,6 +190,9 @@ func plainCause(err error) string {
 func (g *Gateway) proxyFailed(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
 	x.problem = x.failed(err)
+	if malformed(r.Context()) {
+		x.problem = &problem{status: http.StatusBadRequest, cause: "the request's body is not well formed"}
+	}
 	x.problem.write(w, r, x)
 }
 
