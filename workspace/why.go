@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ebef7166/mesh/manifest"
@@ -38,6 +39,9 @@ func (w *Workspace) Explain(service string) (Explanation, error) {
 	}
 	if state := runtime.State(e.State); len(e.LastLog) == 0 && (state == runtime.Failed || state == runtime.Backoff) {
 		e.Next = "mend that, and then: mesh restart " + service // its log has nothing to add
+	}
+	if strings.Contains(strings.Join(e.Causes, "\n"), syscall.EMFILE.Error()) {
+		e.Next = "raise the limit where mesh is started (ulimit -n 65536), and then: mesh down && mesh up"
 	}
 	return e, nil
 }
