@@ -74,6 +74,9 @@ func (x *exchange) finish() {
 func (x *exchange) arrived(res *http.Response) {
 	removeIdentity(res.Header)
 	removeIdentity(res.Trailer)
+	if x.route != nil {
+		x.g.onlyOurCORS(res.Header)
+	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		res.Body = &body{ReadCloser: res.Body, x: x, res: res}
 	}

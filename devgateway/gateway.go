@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/cors"
 )
 
 // Identity is who a verified token speaks for.
@@ -55,6 +57,7 @@ type Gateway struct {
 	table   atomic.Pointer[Table]
 	pools   atomic.Pointer[pools]
 	streams streams
+	cors    atomic.Pointer[cors.Cors] // nil: no other origins
 
 	mu      sync.Mutex  // held while instances change, never by a request
 	retired []*endpoint // out of the set, with requests still on them

@@ -20,6 +20,9 @@ func (g *Gateway) Handler() http.Handler {
 		x := &exchange{g: g, caller: outside, start: time.Now(), trace: newTrace(r.Header)}
 		noted := &writer{ResponseWriter: w}
 		defer func() { x.observe(noted, r) }()
+		if g.crossOrigin(noted, r) {
+			return
+		}
 		if x.problem = g.admit(x, r); x.problem != nil {
 			x.problem.write(noted, r, x)
 			return
@@ -62,8 +65,10 @@ func (g *Gateway) admit(x *exchange, r *http.Request) *problem {
 	}
 	x.route, x.callee = route, route.Service
 	var p *problem
-	x.who, p = g.authenticate(r, route)
-	return p
+	if x.who, p = g.authenticate(r, route); p != nil {
+		return p
+	}
+	return x.limit(r)
 }
 
 func noRoute(r *http.Request, allow string) *problem {

@@ -28,3 +28,23 @@ func (r *Route) UnmarshalJSON(body []byte) error {
 	r.Timeout = time.Duration(in.Seconds * float64(time.Second))
 	return nil
 }
+
+type limitJSON struct {
+	Requests int     `json:"requests"`
+	Per      float64 `json:"per"`
+}
+
+// MarshalJSON writes the time as seconds.
+func (l Limit) MarshalJSON() ([]byte, error) {
+	return json.Marshal(limitJSON{l.Requests, l.Per.Seconds()})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (l *Limit) UnmarshalJSON(body []byte) error {
+	var in limitJSON
+	if err := json.Unmarshal(body, &in); err != nil {
+		return err
+	}
+	*l = Limit{in.Requests, time.Duration(in.Per * float64(time.Second))}
+	return nil
+}

@@ -35,6 +35,7 @@ type Route struct {
 
 	Timeout     time.Duration `json:"-"` // until the answer is complete; for a stream, until it begins. Zero: none; in JSON, "timeout" in seconds
 	BodyLimit   int64         `json:"body_limit,omitempty"`
+	Limit       Limit         `json:"rate_limit,omitzero"`
 	StripPrefix bool          `json:"strip_prefix,omitempty"`
 
 	Position string `json:"position,omitempty"` // where it was declared, for messages
@@ -60,6 +61,7 @@ type compiled struct {
 	below   bool   // the prefix had a last slash: the bare path does not match
 	headers []headerMatch
 	allow   string // the methods, for an Allow header
+	limiter *limiter
 }
 
 type headerMatch struct{ name, value string }
@@ -99,7 +101,7 @@ func compile(r *Route) (*compiled, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	c := &compiled{Route: *r, name: cmp.Or(r.Path, r.Prefix), below: strings.HasSuffix(r.Prefix, "/")}
+	c := &compiled{Route: *r, limiter: newLimiter(r.Limit), name: cmp.Or(r.Path, r.Prefix), below: strings.HasSuffix(r.Prefix, "/")}
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 		c.headers = append(c.headers, headerMatch{http.CanonicalHeaderKey(name), r.Headers[name]})
 	}

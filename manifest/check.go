@@ -35,6 +35,7 @@ func (l *loader) check() {
 		}
 	}
 	l.checkIdentity()
+	l.checkOrigins()
 	l.warnUnused()
 	for _, s := range l.ws.Services {
 		c := &checker{loader: l, s: s}
@@ -51,6 +52,17 @@ func (l *loader) check() {
 	l.checkCycles()
 	l.checkRouteClashes()
 	l.checkPorts()
+}
+
+// checkOrigins holds that an origin is a scheme, a host and perhaps a port (RFC
+// 6454), or any.
+func (l *loader) checkOrigins() {
+	for i, origin := range l.ws.Gateway.Origins() {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Host == "" || u.Scheme == "" || u.Scheme+"://"+u.Host != origin) {
+			l.problems = append(l.problems, l.source.problem([]any{"gateway", "cors", "origins", i}, "%q is no origin: write it as http://localhost:5173, or \"*\" for any", origin))
+		}
+	}
 }
 
 func (l *loader) checkIdentity() {
@@ -83,7 +95,7 @@ func (l *loader) plain(at []any, name string) {
 
 // warnUnused names keys that are accepted and have no effect in this version.
 func (l *loader) warnUnused() {
-	for _, path := range [][]any{{"alerts"}, {"telemetry"}, {"gateway", "cors"}, {"gateway", "rate_limit"}, {"identity", "issuer"}} {
+	for _, path := range [][]any{{"alerts"}, {"telemetry"}, {"identity", "issuer"}} {
 		l.warn(l.source, path)
 	}
 	for _, s := range l.ws.Services {

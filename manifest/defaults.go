@@ -17,6 +17,7 @@ const (
 	DefaultMaxBackoff    = 10 * time.Second
 	DefaultStartLimit    = 5
 	DefaultStartWindow   = 10 * time.Second
+	DefaultRatePeriod    = time.Second
 )
 
 // fillStruct sets every field that is zero in to from the same field of from;
@@ -95,6 +96,9 @@ func (s *Service) applyDefaults(gateway Gateway) {
 		}
 		if route.Auth == "" {
 			route.Auth = AuthRequired
+		}
+		if route.RateLimit == nil {
+			route.RateLimit = gateway.RateLimit
 		}
 		route.Position = s.source.position(s.path("routes", i))
 	}

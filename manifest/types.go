@@ -55,9 +55,9 @@ type Gateway struct {
 	Hosts []string `yaml:"hosts,omitempty" json:"hosts,omitempty"`
 	// Auth of routes that say nothing themselves.
 	Auth Auth `yaml:"auth,omitempty" json:"auth,omitempty" jsonschema:"enum=required,enum=optional,enum=none"`
-	// CORS origins that browsers may call from. No effect yet.
+	// CORS origins that browsers may call from.
 	CORS *CORS `yaml:"cors,omitempty" json:"cors,omitempty"`
-	// RateLimit of routes that say nothing themselves. No effect yet.
+	// RateLimit of routes that say nothing themselves.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
 }
 
@@ -66,10 +66,21 @@ type CORS struct {
 	Origins []string `yaml:"origins" json:"origins"`
 }
 
-// RateLimit bounds requests for each subject, or address without one.
+// Origins that pages may call from; nil: none but the gateway's own.
+func (g *Gateway) Origins() []string {
+	if g.CORS == nil {
+		return nil
+	}
+	return g.CORS.Origins
+}
+
+// RateLimit bounds the requests to a route for each subject, or address without
+// one; beyond it the answer is 429 with Retry-After.
 type RateLimit struct {
-	Requests int      `yaml:"requests" json:"requests" jsonschema:"minimum=1"`
-	Per      Duration `yaml:"per,omitempty" json:"per,omitempty"`
+	// Requests at once, and in the time that Per gives.
+	Requests int `yaml:"requests" json:"requests" jsonschema:"minimum=1"`
+	// Per is the time; a second unless given.
+	Per Duration `yaml:"per,omitempty" json:"per,omitempty"`
 }
 
 // Identity configures the identity provider.
@@ -311,6 +322,8 @@ type Route struct {
 	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitempty"`
 	// StripPrefix removes the prefix from the path that the service sees.
 	StripPrefix bool `yaml:"strip_prefix,omitempty" json:"strip_prefix,omitempty"`
+	// RateLimit; that of the gateway unless given.
+	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
 	// BodyLimit in bytes; none unless given.
 	BodyLimit int64 `yaml:"body_limit,omitempty" json:"body_limit,omitempty" jsonschema:"minimum=1"`
 

@@ -87,6 +87,13 @@ func (w *Workspace) protocolOf(service string) string {
 
 var _ runtime.Endpoints = (*endpoints)(nil)
 
+func rateLimit(l *manifest.RateLimit) devgateway.Limit {
+	if l == nil {
+		return devgateway.Limit{}
+	}
+	return devgateway.Limit{Requests: l.Requests, Per: l.Per.Or(manifest.DefaultRatePeriod)}
+}
+
 // routes are the manifest's routes as the gateway takes them.
 func routes(services []*manifest.Service) []devgateway.Route {
 	var out []devgateway.Route
@@ -95,7 +102,7 @@ func routes(services []*manifest.Service) []devgateway.Route {
 			out = append(out, devgateway.Route{
 				Service: s.Name, Host: r.Host, Path: r.Path, Prefix: r.Prefix, Methods: r.Methods, Headers: r.Headers,
 				Auth: string(r.Auth), Roles: r.Roles, Scopes: r.Scopes, Timeout: time.Duration(r.Timeout),
-				BodyLimit: r.BodyLimit, StripPrefix: r.StripPrefix, Position: r.Position,
+				BodyLimit: r.BodyLimit, Limit: rateLimit(r.RateLimit), StripPrefix: r.StripPrefix, Position: r.Position,
 			})
 		}
 	}

@@ -232,6 +232,7 @@ func (w *Workspace) configure(ctx context.Context) error {
 		return fmt.Errorf("routes: %w", err)
 	}
 	w.gateway.SetTable(table)
+	w.gateway.SetCORS(w.Manifest().Gateway.Origins())
 	return errors.Join(w.links.apply(ctx, selected, w.options.Outside), w.state.Save())
 }
 

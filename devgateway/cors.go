@@ -1,0 +1,51 @@
+package devgateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/rs/cors"
+)
+
+// SetCORS names the origins whose pages may call the gateway from a browser (the
+// Fetch standard, CORS protocol); none: no other origin's. "*" is any, and then
+// browsers send no cookies.
+func (g *Gateway) SetCORS(origins []string) {
+	if len(origins) == 0 {
+		g.cors.Store(nil)
+		return
+	}
+	g.cors.Store(cors.New(cors.Options{
+		AllowedOrigins:   origins,
+		AllowedMethods:   []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
+		AllowedHeaders:   []string{"*"},
+		ExposedHeaders:   []string{"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin", "Retry-After", "Www-Authenticate"},
+		AllowCredentials: !slices.Contains(origins, "*"),
+		MaxAge:           600,
+	}))
+}
+
+// crossOrigin answers a preflight, and gives other requests the headers that
+// their page needs. It reports whether the request was answered.
+func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
+	c := g.cors.Load()
+	if c == nil || r.Header.Get("Origin") == "" {
+		return false
+	}
+	c.HandlerFunc(w, r)
+	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// onlyOurCORS removes what a service says about other origins: the gateway
+// decides, and two answers are none to a browser.
+func (g *Gateway) onlyOurCORS(h http.Header) {
+	if g.cors.Load() == nil {
+		return
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			h.Del(name)
+		}
+	}
+}
