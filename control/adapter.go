@@ -34,7 +34,7 @@ func (a *adapter) Status(context.Context) Status {
 	return Status{
 		Workspace: m.Dir, Name: m.Name, PID: a.PID(), State: a.overall(now), Version: a.version, StartedAt: a.started,
 		Isolation: a.Means(), Problems: a.Problems(),
-		Gateway: Endpoint{urls["gateway"]}, Registry: Endpoint{urls["registry"]}, Identity: Endpoint{urls["identity"]},
+		Gateway: Endpoint{urls["gateway"]}, Registry: Endpoint{urls["registry"]}, RegistryDNS: Endpoint{urls["registry_dns"]}, Identity: Endpoint{urls["identity"]},
 		Broker: Endpoint{urls["broker"]}, OTLPGRPC: Endpoint{urls["otlp_grpc"]}, OTLPHTTP: Endpoint{urls["otlp_http"]},
 		Metrics: Endpoint{urls["metrics"]}, Control: Endpoint{"unix://" + a.socket},
 		Services: now.Services,

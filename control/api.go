@@ -46,14 +46,15 @@ type Status struct {
 	Isolation string    `json:"isolation"` // what ends processes if mesh dies
 	Problems  []string  `json:"problems"`  // of the workspace as a whole, in words
 
-	Gateway  Endpoint `json:"gateway"`
-	Registry Endpoint `json:"registry"`
-	Identity Endpoint `json:"identity"`
-	Broker   Endpoint `json:"broker"`
-	OTLPGRPC Endpoint `json:"otlp_grpc"`
-	OTLPHTTP Endpoint `json:"otlp_http"`
-	Metrics  Endpoint `json:"metrics"`
-	Control  Endpoint `json:"control"`
+	Gateway     Endpoint `json:"gateway"`
+	Registry    Endpoint `json:"registry"`
+	RegistryDNS Endpoint `json:"registry_dns"` // dns://host:port, UDP and TCP
+	Identity    Endpoint `json:"identity"`
+	Broker      Endpoint `json:"broker"`
+	OTLPGRPC    Endpoint `json:"otlp_grpc"`
+	OTLPHTTP    Endpoint `json:"otlp_http"`
+	Metrics     Endpoint `json:"metrics"`
+	Control     Endpoint `json:"control"`
 
 	Services []runtime.Service `json:"services"`
 }
@@ -61,7 +62,7 @@ type Status struct {
 // Builtins are the addresses in the order in which people want them.
 func (s Status) Builtins() []NamedEndpoint {
 	return []NamedEndpoint{
-		{"gateway", s.Gateway.URL}, {"identity", s.Identity.URL}, {"registry", s.Registry.URL}, {"broker", s.Broker.URL},
+		{"gateway", s.Gateway.URL}, {"identity", s.Identity.URL}, {"registry", s.Registry.URL}, {"registry_dns", s.RegistryDNS.URL}, {"broker", s.Broker.URL},
 		{"otlp_http", s.OTLPHTTP.URL}, {"otlp_grpc", s.OTLPGRPC.URL}, {"metrics", s.Metrics.URL}, {"control", s.Control.URL},
 	}
 }

@@ -16,7 +16,7 @@ func TestContractKeys(t *testing.T) {
 		v    any
 		want []string
 	}{
-		{"status", Status{}, []string{"workspace", "pid", "state", "services", "gateway", "registry", "identity", "broker",
+		{"status", Status{}, []string{"workspace", "pid", "state", "services", "gateway", "registry", "registry_dns", "identity", "broker",
 			"otlp_grpc", "otlp_http", "metrics", "control"}},
 		{"ps", runtime.Instance{}, []string{"service", "instance", "driver", "state", "pid", "container_id", "address", "url", "version",
 			"restarts", "exit_code", "started_at", "cpu_percent", "memory_bytes", "reason"}},

@@ -50,6 +50,28 @@ func (s *State) Listen(what string) (net.Listener, *Moved, error) {
 	return ln, moved, nil
 }
 
+// ListenBoth is Listen for TCP and for the UDP port of the same number.
+func (s *State) ListenBoth(what string) (tcp net.Listener, udp net.PacketConn, moved *Moved, err error) {
+	for range 20 {
+		if tcp, moved, err = s.Listen(what); err != nil {
+			return nil, nil, nil, err
+		}
+		if udp, err = net.ListenPacket("udp", tcp.Addr().String()); err == nil {
+			return tcp, udp, moved, nil
+		}
+		tcp.Close()
+		s.forget(what)
+	}
+	return nil, nil, nil, fmt.Errorf("listen for the %s: %w", what, err)
+}
+
+func (s *State) forget(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.kept.Ports, what)
+	s.dirty = true
+}
+
 func listen(port int) (net.Listener, error) {
 	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }

@@ -64,6 +64,7 @@ type Workspace struct {
 	containers *containers // nil: there can be none in this run
 	supervisor *runtime.Supervisor
 
+	dns       net.PacketConn // of the registry, beside its listener
 	listeners map[string][]net.Listener
 	usage     usage
 	ports     reservations
@@ -152,6 +153,15 @@ func (w *Workspace) listen(ctx context.Context) error {
 			return err
 		}
 	}
+	tcp, udp, moved, err := w.state.ListenBoth("registry_dns")
+	if err != nil {
+		return err
+	}
+	if moved != nil {
+		w.log.Warn(moved.String())
+	}
+	w.listeners["registry_dns"], w.dns = []net.Listener{tcp}, udp
+	w.urls["registry_dns"] = "dns://" + tcp.Addr().String()
 	w.urls["otlp_http"], w.urls["otlp_grpc"] = w.urls["telemetry"], w.urls["telemetry"]
 	w.urls["metrics"] = w.urls["telemetry"] + "/metrics"
 	delete(w.urls, "telemetry")
@@ -279,6 +289,7 @@ func (w *Workspace) serve(ctx context.Context, parts *errgroup.Group) {
 		}
 	}
 	each("gateway", func(ln net.Listener) error { return w.gateway.Serve(ctx, ln) })
+	parts.Go(func() error { return w.registry.ServeDNS(ctx, w.dns, w.listeners["registry_dns"][0]) })
 	each("registry", func(ln net.Listener) error { return serveLocal(ctx, ln, w.registry.Handler(), time.Minute) })
 	each("identity", func(ln net.Listener) error { return serveLocal(ctx, ln, w.identity.Handler(), time.Minute) })
 	// Exporters send once a minute: closing after a minute would race them.
@@ -296,6 +307,9 @@ func (w *Workspace) close() {
 		for _, ln := range lns {
 			ln.Close() // closed already where it was served
 		}
+	}
+	if w.dns != nil {
+		w.dns.Close() // closed already where it was served
 	}
 	if w.links != nil {
 		w.links.shut()
