@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 )
 
 // domain is Consul's.
@@ -30,22 +31,21 @@ const dnsGrace = time.Second
 // to live of zero. Names of other domains are refused.
 func (r *Registry) ServeDNS(ctx context.Context, udp net.PacketConn, tcp net.Listener) error {
 	handler := dns.HandlerFunc(r.answerDNS)
-	servers := []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}}
-	ended := make(chan error, len(servers))
-	for _, s := range servers {
+	var serving errgroup.Group
+	for _, s := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
-		go func() { ended <- s.ActivateAndServe() }()
-		defer func() {
+		serving.Go(s.ActivateAndServe)
+		serving.Go(func() error {
+			<-ctx.Done()
 			<-started // one that has not begun cannot be stopped
 			patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), dnsGrace)
 			defer cancel()
 			_ = s.ShutdownContext(patience) // what is late is cut off
-			<-ended
-		}()
+			return nil
+		})
 	}
-	<-ctx.Done()
-	return nil
+	return serving.Wait()
 }
 
 func (r *Registry) answerDNS(w dns.ResponseWriter, question *dns.Msg) {
@@ -76,7 +76,7 @@ func (r *Registry) resolve(answer *dns.Msg, q dns.Question) {
 	}
 	labels = strings.TrimSuffix(labels, "."+datacenter)
 	what, kind, _ := cutLast(labels)
-	known := true
+	known := false
 	switch kind {
 	case "service":
 		known = r.resolveService(answer, q, what)
@@ -87,8 +87,6 @@ func (r *Registry) resolve(answer *dns.Msg, q dns.Question) {
 		var ip netip.Addr
 		ip, known = fromHex(what)
 		address(answer, q, ip, known)
-	default:
-		known = false
 	}
 	if !known {
 		answer.Rcode = dns.RcodeNameError
