@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,7 +126,7 @@ func (c *checker) program() {
 		c.fail([]any{"build"}, "build goes with run; a Go package (go: %s) is built by mesh", s.Go)
 	}
 	if s.URL != "" {
-		if u, err := url.Parse(s.URL); err != nil || u.Scheme != "http" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
+		if _, err := ExternalURL(s.URL); err != nil || !strings.Contains(s.URL, "://") {
 			c.fail([]any{"url"}, "%q is no address that mesh can send requests to: write it as http://host:port", s.URL)
 		}
 	}

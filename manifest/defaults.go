@@ -111,14 +111,11 @@ func orNew[T any](p *T) *T {
 
 // Instances is how many instances of the service run.
 func (s *Service) Instances() int {
-	if s.Replicas == nil {
+	if s.Replicas == nil || s.External() {
 		return 1
 	}
 	return *s.Replicas
 }
-
-// External reports whether the service runs elsewhere.
-func (s *Service) External() bool { return s.URL != "" }
 
 // Listens reports whether the service has a port.
 func (s *Service) Listens() bool { return s.Kind == KindService }

@@ -97,7 +97,7 @@ func edges(services []*manifest.Service) map[edge]*manifest.Service {
 		for _, callee := range s.Calls {
 			wanted[edge{s.Name, callee}] = byName[callee]
 		}
-		if s.Port != 0 {
+		if s.KeepsPort() {
 			wanted[edge{"", s.Name}] = s
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -393,6 +394,18 @@ func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifes
 		return sel
 	}
 	sel.Names = slices.Clone(sel.Names)
+	w.mu.Lock()
+	external := maps.Clone(w.options.Selection.External)
+	w.mu.Unlock()
+	maps.DeleteFunc(external, func(name, _ string) bool {
+		_, still := m.Service(name)
+		return !still || slices.Contains(sel.Except, name)
+	})
+	if external == nil {
+		external = map[string]string{}
+	}
+	maps.Copy(external, sel.External)
+	sel.External = external
 	for _, s := range w.running() {
 		if _, still := m.Service(s.Name); still && !slices.Contains(sel.Names, s.Name) && !slices.Contains(sel.Except, s.Name) {
 			sel.Names = append(sel.Names, s.Name)

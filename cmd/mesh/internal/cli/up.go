@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,8 @@ type upOptions struct {
 	waitTimeout time.Duration
 	profiles    []string
 	except      []string
+	external    []string
+	elsewhere   map[string]string // external, parsed: services to addresses
 	noDeps      bool
 	noTUI       bool
 	gateway     string
@@ -34,6 +37,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.waitTimeout, "wait-timeout", 0, "how long --detach waits after the build (default 2m0s)")
 	f.StringSliceVar(&o.profiles, "profile", nil, "also run the services of `PROFILE`")
 	f.StringSliceVar(&o.except, "except", nil, "do not run `SERVICE`")
+	f.StringArrayVar(&o.external, "external", nil, "do not run `SERVICE=ADDR` but send its requests to ADDR (host:port), where an IDE runs it")
 	f.BoolVar(&o.noDeps, "no-deps", false, "run the services named alone")
 	f.BoolVar(&o.noTUI, "no-tui", false, "print log lines instead of the dashboard")
 	f.StringVar(&o.gateway, "gateway", "", "`ADDR` of the gateway; port 0 takes a free one")
@@ -63,7 +67,7 @@ Run again with -d in a workspace that runs already, it applies what has changed 
 }
 
 func (o *upOptions) selection() manifest.Selection {
-	return manifest.Selection{Names: o.names, Profiles: o.profiles, NoDeps: o.noDeps, Except: o.except}
+	return manifest.Selection{Names: o.names, Profiles: o.profiles, NoDeps: o.noDeps, Except: o.except, External: o.elsewhere}
 }
 
 func runUp(ctx context.Context, d *deps, o *upOptions) error {
@@ -112,6 +116,9 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 		return usageError("--driver %s: it takes process or container", o.driver)
 	}
 	m.UseDriver(o.driver)
+	if o.elsewhere, err = parseExternal(m, o.external); err != nil {
+		return err
+	}
 	if _, err := m.Select(o.selection()); err != nil {
 		return explain(err)
 	}
@@ -119,6 +126,26 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 		return &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
 	}
 	return nil
+}
+
+// parseExternal reads --external SERVICE=ADDR.
+func parseExternal(m *manifest.Workspace, pairs []string) (map[string]string, error) {
+	addresses := map[string]string{}
+	for _, pair := range pairs {
+		name, address, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			return nil, usageError("--external %s: want SERVICE=ADDR, such as cart=127.0.0.1:9000", pair)
+		}
+		at, err := manifest.ExternalURL(address)
+		if err != nil {
+			return nil, usageError("--external %s: %w", pair, err)
+		}
+		if s, known := m.Service(name); known && !s.Listens() {
+			return nil, usageError("--external %s: %s is a %s, without a port; --except %s leaves it to you", pair, name, s.Kind, name)
+		}
+		addresses[name] = at
+	}
+	return addresses, nil
 }
 
 // mention says which services run as processes although containers were asked
