@@ -422,7 +422,7 @@ func TestExternal(t *testing.T) {
 	r.state("far", Exited)
 	_ = r.Start("far")
 	r.state("far", Healthy)
-	if got := r.ends.String(); got != "add far-1, remove far-1, add far-1, remove far-1, add far-1" {
+	if got := r.ends.String(); got != "add far-1, remove far-1, add far-1, remove far-1, drain far-1, add far-1" {
 		t.Errorf("endpoints: %s", got)
 	}
 }
