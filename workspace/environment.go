@@ -120,7 +120,10 @@ func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
 			v.Values[name] = value
 		}
 	}
-	files := []string{filepath.Join(w.Manifest().Dir, ".env"), filepath.Join(s.Dir, ".env")}
+	var files []string
+	if s.EnvFile == nil || len(s.EnvFile) > 0 {
+		files = []string{filepath.Join(w.Manifest().Dir, ".env"), filepath.Join(s.Dir, ".env")}
+	}
 	for i, path := range slices.Concat(files, inDir(s.Dir, s.EnvFile)) {
 		if err := v.file(path, i >= len(files)); err != nil {
 			return nil, err

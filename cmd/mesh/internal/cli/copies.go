@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -21,7 +22,7 @@ func (p place) isCopy() bool { return filepath.Dir(p.state) == p.copies() }
 func (p place) freeCopy() place {
 	for n := 1; ; n++ {
 		p.state = filepath.Join(p.copies(), strconv.Itoa(n))
-		if !workspace.Alive(p.state) {
+		if _, err := os.Stat(p.state); err != nil || !workspace.Alive(p.state) {
 			return p
 		}
 	}
