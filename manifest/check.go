@@ -90,7 +90,7 @@ func (l *loader) warn(src *source, path []any) {
 }
 
 func (l *loader) warnKey(src *source, path []any, format string) {
-	if _, _, found := src.lookup(path); found {
+	if _, _, found := src.of(path).lookup(path); found {
 		l.ws.Warnings = append(l.ws.Warnings, src.problemKey(path, format, path[len(path)-1]))
 	}
 }

@@ -16,8 +16,17 @@ import (
 
 // source is the text of one Compose file, for positions.
 type source struct {
-	name string
-	root ast.Node
+	name    string
+	root    ast.Node
+	anchors map[string]ast.Node
+}
+
+// Visit implements ast.Visitor: it finds the anchors.
+func (s *source) Visit(n ast.Node) ast.Visitor {
+	if anchor, ok := n.(*ast.AnchorNode); ok {
+		s.anchors[anchor.Name.GetToken().Value] = anchor.Value
+	}
+	return s
 }
 
 // node is a value of Compose files that were laid over each other, and its place.
@@ -44,7 +53,11 @@ func readFiles(paths, names []string) (node, error) {
 			return n, syntaxProblem(names[i], err)
 		}
 		if len(file.Docs) > 0 {
-			n.sources = append(n.sources, &source{names[i], file.Docs[0].Body})
+			s := &source{names[i], file.Docs[0].Body, map[string]ast.Node{}}
+			if s.root != nil {
+				ast.Walk(s, s.root)
+			}
+			n.sources = append(n.sources, s)
 		}
 		n.value = lay(n.value, value, nil)
 	}
@@ -158,7 +171,7 @@ func (n node) problem(format string, args ...any) manifest.Problem {
 	p := manifest.Problem{Message: fmt.Sprintf(format, args...)}
 	deepest := -1
 	for _, s := range slices.Backward(n.sources) {
-		if at, depth := find(s.root, n.path); depth > deepest {
+		if at, depth := s.find(n.path); depth > deepest {
 			deepest = depth
 			p.File, p.Line, p.Column = s.name, at.GetToken().Position.Line, at.GetToken().Position.Column
 		}
@@ -168,13 +181,13 @@ func (n node) problem(format string, args ...any) manifest.Problem {
 
 // find goes along path as far as it leads: the key that stands there, and how far
 // that was.
-func find(root ast.Node, path []any) (at ast.Node, depth int) {
-	if root == nil {
+func (s *source) find(path []any) (at ast.Node, depth int) {
+	if s.root == nil {
 		return nil, -1
 	}
-	at, value := root, root
+	at, value := s.root, s.root
 	for _, step := range path {
-		key, next := child(value, step)
+		key, next := s.child(value, step, 0)
 		if next == nil {
 			return at, depth
 		}
@@ -183,30 +196,54 @@ func find(root ast.Node, path []any) (at ast.Node, depth int) {
 	return at, depth
 }
 
-func child(n ast.Node, step any) (key, value ast.Node) {
+// deepestAlias bounds aliases in aliases, which may go in a circle.
+const deepestAlias = 20
+
+func (s *source) child(n ast.Node, step any, aliases int) (key, value ast.Node) {
 	switch n := n.(type) {
 	case *ast.AnchorNode:
-		return child(n.Value, step)
+		return s.child(n.Value, step, aliases)
 	case *ast.TagNode:
-		return child(n.Value, step)
+		return s.child(n.Value, step, aliases)
+	case *ast.AliasNode:
+		if to := s.anchors[n.Value.GetToken().Value]; to != nil && aliases < deepestAlias {
+			return s.child(to, step, aliases+1)
+		}
 	case *ast.MappingNode:
-		for _, pair := range n.Values {
-			if pair.Key.GetToken().Value == step {
-				return pair.Key, pair.Value
-			}
-		}
+		return s.ofMapping(n.Values, step, aliases)
 	case *ast.MappingValueNode:
-		if n.Key.GetToken().Value == step {
-			return n.Key, n.Value
-		}
+		return s.ofMapping([]*ast.MappingValueNode{n}, step, aliases)
 	case *ast.SequenceNode:
-		if i, ok := step.(int); ok && i < len(n.Values) {
-			return n.Values[i], n.Values[i]
+		return ofList(n.Values, step)
+	}
+	return nil, nil
+}
+
+// ofMapping finds a key, or failing that one that is merged in.
+func (s *source) ofMapping(values []*ast.MappingValueNode, step any, aliases int) (key, value ast.Node) {
+	for _, pair := range values {
+		if pair.Key.GetToken().Value == step {
+			return pair.Key, pair.Value
 		}
-		for _, item := range n.Values { // KEY=VALUE
-			if text, ok := step.(string); ok && keyOf(item.GetToken().Value) == text {
-				return item, item
+	}
+	for _, pair := range values {
+		if pair.Key.IsMergeKey() {
+			if key, value = s.child(pair.Value, step, aliases); value != nil {
+				return key, value
 			}
+		}
+	}
+	return nil, nil
+}
+
+// ofList finds an item by its index, or KEY=VALUE by its key.
+func ofList(items []ast.Node, step any) (key, value ast.Node) {
+	if i, ok := step.(int); ok && i < len(items) {
+		return items[i], items[i]
+	}
+	for _, item := range items {
+		if text, ok := step.(string); ok && keyOf(item.GetToken().Value) == text {
+			return item, item
 		}
 	}
 	return nil, nil
