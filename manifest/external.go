@@ -25,7 +25,8 @@ func (s *Service) KeepsPort() bool {
 	host, port, err := net.SplitHostPort(s.Elsewhere())
 	ip := net.ParseIP(host)
 	here := host == "localhost" || ip != nil && ip.IsLoopback()
-	return s.Port != 0 && !(err == nil && here && port == fmt.Sprint(s.Port))
+	itself := err == nil && here && port == fmt.Sprint(s.Port)
+	return s.Port != 0 && !itself
 }
 
 // runElsewhere makes services external that mesh would run: by name, the

@@ -47,34 +47,37 @@ func speaksTCP(port int) bool {
 
 // mapping is one entry of ports.
 type mapping struct {
-	host, container int
+	host, container int // 0: any, and none that mesh could publish
 	text            string
 	node            node
 }
 
-// mappings are those that mesh could publish; others are told of.
+// mappings are the entries of ports, in short or long form.
 func (c *composed) mappings() (out []mapping) {
 	for _, item := range c.get("ports").items() {
 		m := mapping{text: resolved(item.text(), c.env), node: item}
-		host, container, protocol := "", m.text, ""
+		host, container, protocol := shortMapping(m.text)
 		if m.text == "" {
-			host, container, protocol = item.get("published").text(), item.get("target").text(), item.get("protocol").text()
-			host, m.text = resolved(host, c.env), container
-		} else {
-			container, protocol, _ = strings.Cut(m.text, "/")
-			if i := strings.LastIndex(container, ":"); i >= 0 {
-				host, container = container[:i], container[i+1:]
-				host = host[strings.LastIndex(host, ":")+1:]
-			}
+			m.text = item.get("target").text()
+			host, container, protocol = resolved(item.get("published").text(), c.env), m.text, item.get("protocol").text()
 		}
-		var err error
-		if m.container, err = strconv.Atoi(container); err != nil || protocol == "udp" {
-			m.container = 0
+		m.host, _ = strconv.Atoi(host)
+		if protocol != "udp" {
+			m.container, _ = strconv.Atoi(container) // 0 for a range, too
 		}
-		m.host, _ = strconv.Atoi(host) // 0: any
 		out = append(out, m)
 	}
 	return out
+}
+
+// shortMapping takes [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL] apart.
+func shortMapping(text string) (host, container, protocol string) {
+	text, protocol, _ = strings.Cut(text, "/")
+	parts := strings.Split(text, ":")
+	if len(parts) > 1 {
+		host = parts[len(parts)-2]
+	}
+	return host, parts[len(parts)-1], protocol
 }
 
 // listens finds out where the service listens, from what it publishes and exposes
@@ -102,13 +105,14 @@ func (c *composed) listens() {
 }
 
 // published gives the service its port, fixed where Compose publishes it.
-func (c *composed) published(n node) {
+func (c *composed) published(node) {
 	for _, m := range c.mappings() {
-		if m.container == 0 || m.container != c.port {
+		switch {
+		case m.container == 0 || m.container != c.port:
 			c.note(m.node.problem("port %s of %s is not translated: mesh publishes one TCP port of a service, %d here", m.text, c.original, c.port))
-		} else if m.host > 0 && m.host < 1024 {
+		case m.host > 0 && m.host < 1024:
 			c.note(m.node.problem("port %d of %s is not kept: only root may listen there; %s gets a free one", m.host, c.original, c.name))
-		} else if c.s.Port == 0 {
+		case c.s.Port == 0:
 			c.s.Port = m.host
 		}
 	}
