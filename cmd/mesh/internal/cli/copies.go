@@ -28,6 +28,20 @@ func (p place) freeCopy() place {
 	}
 }
 
+// mentionCopies says which copies still run when the workspace itself does not:
+// they are easily forgotten.
+func (d *deps) mentionCopies(p place) {
+	folders, err := filepath.Glob(filepath.Join(p.copies(), "*"))
+	if err != nil || p.isCopy() {
+		return
+	}
+	for _, state := range folders {
+		if workspace.Alive(state) {
+			d.say("Copy " + filepath.Base(state) + " runs on; MESH_STATE=" + state + " mesh down stops it.")
+		}
+	}
+}
+
 // awaitEnd waits until the state folder of a daemon that answers no more is free,
 // so that whoever comes next takes it; not for long, since somebody else may have
 // taken it already.

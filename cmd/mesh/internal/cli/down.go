@@ -57,6 +57,7 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 		p.awaitEnd(ctx)
 		d.say("Stopped.")
 	}
+	d.mentionCopies(p)
 	return d.data(ctx, p, volumes)
 }
 
