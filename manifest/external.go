@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -25,7 +26,7 @@ func (s *Service) KeepsPort() bool {
 	host, port, err := net.SplitHostPort(s.Elsewhere())
 	ip := net.ParseIP(host)
 	here := host == "localhost" || ip != nil && ip.IsLoopback()
-	itself := err == nil && here && port == fmt.Sprint(s.Port)
+	itself := err == nil && here && port == strconv.Itoa(s.Port)
 	return s.Port != 0 && !itself
 }
 
@@ -64,6 +65,6 @@ func ExternalURL(address string) (string, error) {
 }
 
 func validPort(text string) bool {
-	n, err := net.LookupPort("tcp", text)
-	return err == nil && n > 0 && text[0] >= '0' && text[0] <= '9'
+	n, err := strconv.Atoi(text)
+	return err == nil && n > 0 && n < 1<<16
 }

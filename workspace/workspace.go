@@ -412,24 +412,28 @@ func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifes
 		return sel
 	}
 	sel.Names = slices.Clone(sel.Names)
-	w.mu.Lock()
-	external := maps.Clone(w.options.Selection.External)
-	w.mu.Unlock()
-	maps.DeleteFunc(external, func(name, _ string) bool {
-		_, still := m.Service(name)
-		return !still || slices.Contains(sel.Except, name)
-	})
-	if external == nil {
-		external = map[string]string{}
-	}
-	maps.Copy(external, sel.External)
-	sel.External = external
+	sel.External = w.stillExternal(m, sel)
 	for _, s := range w.running() {
 		if _, still := m.Service(s.Name); still && !slices.Contains(sel.Names, s.Name) && !slices.Contains(sel.Except, s.Name) {
 			sel.Names = append(sel.Names, s.Name)
 		}
 	}
 	return sel
+}
+
+// stillExternal are the services that somebody else runs: those of a selection,
+// and those that were so before.
+func (w *Workspace) stillExternal(m *manifest.Workspace, sel manifest.Selection) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := map[string]string{}
+	for name, at := range w.options.Selection.External {
+		if _, still := m.Service(name); still && !slices.Contains(sel.Except, name) {
+			all[name] = at
+		}
+	}
+	maps.Copy(all, sel.External)
+	return all
 }
 
 // Reload applies the manifest as it is on disk now.
