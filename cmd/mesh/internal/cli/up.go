@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,26 +132,6 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 		return &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
 	}
 	return nil
-}
-
-// parseExternal reads --external SERVICE=ADDR.
-func parseExternal(m *manifest.Workspace, pairs []string) (map[string]string, error) {
-	addresses := map[string]string{}
-	for _, pair := range pairs {
-		name, address, ok := strings.Cut(pair, "=")
-		if !ok || name == "" {
-			return nil, usageError("--external %s: want SERVICE=ADDR, such as cart=127.0.0.1:9000", pair)
-		}
-		at, err := manifest.ExternalURL(address)
-		if err != nil {
-			return nil, usageError("--external %s: %w", pair, err)
-		}
-		if s, known := m.Service(name); known && !s.Listens() {
-			return nil, usageError("--external %s: %s is a %s, without a port; --except %s leaves it to you", pair, name, s.Kind, name)
-		}
-		addresses[name] = at
-	}
-	return addresses, nil
 }
 
 // mention says which services run as processes although containers were asked
