@@ -37,7 +37,7 @@ func (a *adapter) Status(context.Context) Status {
 		Gateway: Endpoint{urls["gateway"]}, Registry: Endpoint{urls["registry"]}, RegistryDNS: Endpoint{urls["registry_dns"]}, Identity: Endpoint{urls["identity"]},
 		Broker: Endpoint{urls["broker"]}, OTLPGRPC: Endpoint{urls["otlp_grpc"]}, OTLPHTTP: Endpoint{urls["otlp_http"]},
 		Metrics: Endpoint{urls["metrics"]}, Control: Endpoint{"unix://" + a.socket},
-		Services: now.Services,
+		FixedPorts: a.FixedPorts(), Services: now.Services,
 	}
 }
 

@@ -56,7 +56,8 @@ type Status struct {
 	Metrics     Endpoint `json:"metrics"`
 	Control     Endpoint `json:"control"`
 
-	Services []runtime.Service `json:"services"`
+	FixedPorts []workspace.FixedPort `json:"fixed_ports"`
+	Services   []runtime.Service     `json:"services"`
 }
 
 // Builtins are the addresses in the order in which people want them.

@@ -108,7 +108,7 @@ func (l *loader) warn(src *source, path []any) {
 }
 
 func (l *loader) warnKey(src *source, path []any, format string) {
-	if _, _, found := src.lookup(path); found {
+	if _, _, found := src.of(path).lookup(path); found {
 		l.ws.Warnings = append(l.ws.Warnings, src.problemKey(path, format, path[len(path)-1]))
 	}
 }
@@ -144,7 +144,7 @@ func (c *checker) program() {
 		c.fail([]any{"build"}, "build goes with run; a Go package (go: %s) is built by mesh", s.Go)
 	}
 	if s.URL != "" {
-		if u, err := url.Parse(s.URL); err != nil || u.Scheme != "http" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
+		if _, err := ExternalURL(s.URL); err != nil || !strings.Contains(s.URL, "://") {
 			c.fail([]any{"url"}, "%q is no address that mesh can send requests to: write it as http://host:port", s.URL)
 		}
 	}

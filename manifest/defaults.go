@@ -49,6 +49,11 @@ func mergeValue(to, from reflect.Value, fromWins bool) {
 		mergeStruct(to, from, fromWins)
 	case to.Kind() == reflect.Map:
 		mergeMap(to, from, fromWins)
+	case fromWins && to.Type() == reflect.TypeFor[*Service](): // the same, to be laid over
+		merged := reflect.New(to.Type().Elem())
+		merged.Elem().Set(to.Elem())
+		mergeStruct(merged.Elem(), from.Elem(), fromWins)
+		to.Set(merged)
 	case fromWins:
 		to.Set(from)
 	}
@@ -63,10 +68,22 @@ func mergeMap(to, from reflect.Value, fromWins bool) {
 	}
 	for _, m := range []reflect.Value{first, second} {
 		for _, key := range m.MapKeys() {
-			merged.SetMapIndex(key, m.MapIndex(key))
+			merged.SetMapIndex(key, mergedElement(merged.MapIndex(key), m.MapIndex(key), fromWins))
 		}
 	}
 	to.Set(merged)
+}
+
+// mergedElement is what is in a merged map: a service that stands in both is laid
+// over, anything else replaced.
+func mergedElement(before, after reflect.Value, fromWins bool) reflect.Value {
+	if !before.IsValid() || before.Type() != reflect.TypeFor[*Service]() || before.IsNil() {
+		return after
+	}
+	element := reflect.New(before.Type()).Elem()
+	element.Set(before)
+	mergeValue(element, after, fromWins)
+	return element
 }
 
 // applyDefaults makes the rest explicit, so that nobody else needs to know what
@@ -115,14 +132,11 @@ func orNew[T any](p *T) *T {
 
 // Instances is how many instances of the service run.
 func (s *Service) Instances() int {
-	if s.Replicas == nil {
+	if s.Replicas == nil || s.External() {
 		return 1
 	}
 	return *s.Replicas
 }
-
-// External reports whether the service runs elsewhere.
-func (s *Service) External() bool { return s.URL != "" }
 
 // Listens reports whether the service has a port.
 func (s *Service) Listens() bool { return s.Kind == KindService }

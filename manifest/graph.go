@@ -42,13 +42,18 @@ func (e *UnknownService) Error() string {
 type Selection struct {
 	Names    []string // none: all that the profiles allow
 	Profiles []string
-	NoDeps   bool     // only Names, without what they depend on and call
-	Except   []string // never these
+	NoDeps   bool              // only Names, without what they depend on and call
+	Except   []string          // never these
+	External map[string]string // these too, at addresses where somebody else runs them
 }
 
 // Select returns the services of a selection, sorted by name: those named, and
-// what they depend on, call and consume from, or all of the profiles.
+// what they depend on, call and consume from, or all of the profiles. Those that
+// somebody else runs are external in w from then on.
 func (w *Workspace) Select(sel Selection) ([]*Service, error) {
+	if err := w.runElsewhere(sel.External); err != nil {
+		return nil, err
+	}
 	chosen := map[string]*Service{}
 	for _, name := range slices.Concat(sel.Names, sel.Except) {
 		if _, ok := w.byName[name]; !ok {
@@ -62,7 +67,7 @@ func (w *Workspace) Select(sel Selection) ([]*Service, error) {
 			}
 		}
 	}
-	for _, name := range sel.Names {
+	for _, name := range slices.AppendSeq(slices.Clone(sel.Names), maps.Keys(sel.External)) {
 		w.choose(name, !sel.NoDeps, chosen)
 	}
 	for _, name := range sel.Except {

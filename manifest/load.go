@@ -81,6 +81,7 @@ func (l *loader) local() error {
 		return problems.orNil()
 	}
 	overlayStruct(&l.doc, &overlay)
+	l.source.over = local
 	return nil
 }
 

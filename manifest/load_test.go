@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,6 +140,41 @@ func TestLoad(t *testing.T) {
 	seed, _ := ws.Service("seed")
 	if seed.Run.Shell == "" || cart.Build.Args[0] != "make" {
 		t.Errorf("commands: %+v %+v", seed.Run, cart.Build)
+	}
+}
+
+// TestLocal holds that mesh.local.yaml is laid over mesh.yaml key by key: of a
+// service only what it names is another's.
+func TestLocal(t *testing.T) {
+	ws, err := Load(unpack(t, txtar.Parse([]byte(`
+-- mesh.yaml --
+version: 1
+name: x
+defaults: {env: {A: "1"}, stop: {grace: 3s}}
+services:
+  a: {run: a, env: {B: "1", C: "1"}, routes: [{prefix: /a}]}
+  b: {run: b}
+-- mesh.local.yaml --
+defaults: {env: {D: "2"}}
+services:
+  a: {env: {B: "2"}, routes: [{prefix: /local}]}
+  c: {run: c}
+`))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ws.Names(); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Fatalf("services %v", got)
+	}
+	a, _ := ws.Service("a")
+	if want := (map[string]string{"A": "1", "B": "2", "C": "1", "D": "2"}); !maps.Equal(a.Env, want) {
+		t.Errorf("env %v, want %v", a.Env, want)
+	}
+	if a.Run.Empty() || a.Stop.Grace.Or(0).String() != "3s" {
+		t.Errorf("something was lost: %+v", a)
+	}
+	if len(a.Routes) != 1 || a.Routes[0].Prefix != "/local" || !strings.HasPrefix(a.Routes[0].Position, "mesh.local.yaml:3:") {
+		t.Errorf("routes %+v", a.Routes)
 	}
 }
 

@@ -57,6 +57,17 @@ type source struct {
 	file string // as messages name it
 	data []byte
 	root ast.Node
+	over *source // what is laid over it; nil: nothing
+}
+
+// of is the source that path is from: the one laid over where it says it.
+func (s *source) of(path []any) *source {
+	if s.over != nil {
+		if _, _, found := s.over.lookup(path); found {
+			return s.over
+		}
+	}
+	return s
 }
 
 func readSource(path, name string) (*source, error) {
@@ -115,12 +126,14 @@ func (s *source) problemAt(n ast.Node, format string, args ...any) Problem {
 // problem points at the value at path, or at the nearest thing above it that
 // exists. A path is of strings (keys) and ints (indexes).
 func (s *source) problem(path []any, format string, args ...any) Problem {
+	s = s.of(path)
 	_, value := s.find(path)
 	return s.problemAt(value, format, args...)
 }
 
 // problemKey points at the key at path rather than at its value.
 func (s *source) problemKey(path []any, format string, args ...any) Problem {
+	s = s.of(path)
 	key, _ := s.find(path)
 	return s.problemAt(key, format, args...)
 }

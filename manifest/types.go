@@ -171,8 +171,8 @@ type Service struct {
 	// Env adds variables; ${NAME} and ${NAME:-default} are expanded, and $$ is a
 	// dollar sign.
 	Env map[string]string `yaml:"env,omitempty" json:"env,omitempty"`
-	// EnvFile names files of variables.
-	EnvFile Strings `yaml:"env_file,omitempty" json:"env_file,omitempty"`
+	// EnvFile names files of variables, read after .env of the workspace and of the service; an empty list: not even those.
+	EnvFile Strings `yaml:"env_file,omitempty" json:"env_file,omitzero"`
 	// EnvFromHost names variables of mesh's own environment to pass on.
 	EnvFromHost []string `yaml:"env_from_host,omitempty" json:"env_from_host,omitempty"`
 

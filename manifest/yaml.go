@@ -71,7 +71,7 @@ func composeCondition(word string) Condition {
 
 // UnmarshalYAML takes one string or a list.
 func (s *Strings) UnmarshalYAML(unmarshal func(any) error) error {
-	var list []string
+	list := []string{} // an empty list says something, too
 	if unmarshal(&list) == nil {
 		*s = list
 		return nil

@@ -61,7 +61,10 @@ func newInstance(sup *Supervisor, s *manifest.Service, id string, a Artifact, ge
 }
 
 func driverName(s *manifest.Service) string {
-	if s.Container() {
+	switch {
+	case s.External():
+		return "external"
+	case s.Container():
 		return "container"
 	}
 	return "process"
@@ -210,7 +213,7 @@ func (in *instance) once(ctx context.Context) (process.Exit, error) {
 
 // start launches the program with a fresh address.
 func (in *instance) start(ctx context.Context) (Running, *probes, error) {
-	address, err := in.sup.env.Address(in.service, in.id)
+	address, err := in.address()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -234,7 +237,10 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	in.view.PID, in.view.StartedAt, in.view.Address = running.PID(), &begun, address
+	in.view.PID, in.view.Address = running.PID(), address
+	if !in.service.External() {
+		in.view.StartedAt = &begun
+	}
 	if address != "" && in.service.Protocol != "tcp" {
 		in.view.URL = "http://" + address
 	}
@@ -249,6 +255,14 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 	return running, probes, nil
 }
 
+// address is a fresh one, or where somebody else runs the service.
+func (in *instance) address() (string, error) {
+	if in.service.External() {
+		return in.service.Elsewhere(), nil
+	}
+	return in.sup.env.Address(in.service, in.id)
+}
+
 // probes of an instance; each is nil where there is nothing to ask.
 type probes struct{ readiness, liveness probe }
 
@@ -260,7 +274,7 @@ func (in *instance) probes(l Launch, inner string) (p *probes, err error) {
 	if p.readiness, err = in.probe(in.service.Health, l, inner); err != nil {
 		return nil, fmt.Errorf("health: %w", err)
 	}
-	if in.service.Liveness == nil {
+	if in.service.Liveness == nil || in.service.External() { // which mesh does not restart
 		return p, nil
 	}
 	if p.liveness, err = in.probe(in.service.Liveness, l, inner); err != nil {

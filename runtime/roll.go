@@ -50,9 +50,10 @@ func (r *roll) roll(work context.Context) {
 	r.swap(work, keep)
 }
 
-// alone reports that an instance must have ended before the next one begins.
+// alone reports that an instance must have ended before the next one begins. What
+// runs elsewhere is waited for there, however long it takes.
 func (r *roll) alone() bool {
-	return r.service.Reload == "replace" || r.service.Kind == manifest.KindTask
+	return r.service.Reload == "replace" || r.service.Kind == manifest.KindTask || r.service.External()
 }
 
 // serving reports whether the instance has been healthy and still runs.
@@ -120,6 +121,9 @@ func (r *roll) launch() *instance {
 	}
 	in := newInstance(r.sup, r.service, r.id(n), *r.artifact, r.generation())
 	r.instances[n] = in
+	// At once: whoever looks between the old one and this must see that there will
+	// be one.
+	r.sup.table.set(in.view)
 	r.wg.Go(func() { in.run(r.ctx) })
 	return in
 }

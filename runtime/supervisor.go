@@ -80,6 +80,9 @@ func (s *Supervisor) takeFresh() []*unit {
 }
 
 func (s *Supervisor) driver(service *manifest.Service) Driver {
+	if service.External() {
+		return elsewhere{s.processes}
+	}
 	if service.Container() && s.containers != nil {
 		return s.containers
 	}
@@ -280,6 +283,9 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 	u, err := s.unit(name)
 	if err != nil {
 		return err
+	}
+	if at := u.manifest().URL; at != "" {
+		return fmt.Errorf("scale %s: mesh does not run it, it runs at %s", name, at)
 	}
 	if replicas < 0 || replicas > 100 {
 		return fmt.Errorf("scale %s to %d: it takes 0 to 100", name, replicas)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -341,6 +342,44 @@ func TestLivenessWaitsForTheFirstReadiness(t *testing.T) {
 	}
 }
 
+// TestThereIsAlwaysAnInstanceOrChange holds that nobody who looks at a service that
+// is being replaced finds nothing of it: requests would be refused.
+func TestThereIsAlwaysAnInstanceOrChange(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", func(s *manifest.Service) { s.Reload = "replace" }))
+	r.state("app", Healthy)
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for {
+			now := r.Look("app")
+			service, _ := now.Service("app")
+			alive := slices.ContainsFunc(now.Instances, func(i Instance) bool { return !i.State.Final() })
+			if !alive && !service.Changing {
+				t.Errorf("nothing: %+v", now)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	for range 20 {
+		before := r.Look("app").Instances[0].StartedAt
+		if err := r.Restart("app"); err != nil {
+			t.Fatal(err)
+		}
+		r.until("another", func(s Snapshot) bool {
+			is := s.Of("app")
+			return len(is) == 1 && is[0].State == Healthy && is[0].StartedAt != nil && is[0].StartedAt.After(*before)
+		})
+	}
+	close(done)
+	looking.Wait()
+}
+
 func TestStopStartScaleRemove(t *testing.T) {
 	r := newRig(t)
 	r.build.set("app", r.program("-ignore-term"))
@@ -393,19 +432,36 @@ func TestManifestChangeReplaces(t *testing.T) {
 	})
 }
 
-// TestExternal holds that a service which runs elsewhere takes traffic, can be
-// taken out of use, and does not keep the supervisor from ending.
+// TestExternal holds that a service which runs elsewhere takes traffic while it
+// answers, can be taken out of use, and does not keep the supervisor from ending.
 func TestExternal(t *testing.T) {
 	r := newRig(t)
-	r.apply(svc("far", func(s *manifest.Service) { s.URL = "http://127.0.0.1:1" }))
-	if i := r.state("far", Healthy); i.Driver != "external" || i.Address != "127.0.0.1:1" {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { ln.Close() }()
+	address := ln.Addr().String()
+	r.apply(svc("far", func(s *manifest.Service) {
+		s.URL, s.Health = "http://"+address, &manifest.Probe{TCP: true, Interval: manifest.Duration(10 * time.Millisecond)}
+	}))
+	if i := r.state("far", Healthy); i.Driver != "external" || i.Address != address || i.PID != 0 {
 		t.Errorf("%+v", i)
+	}
+	ln.Close()
+	r.state("far", Unhealthy)
+	if ln, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	r.state("far", Healthy)
+	if err := r.Scale("far", 2); err == nil {
+		t.Error("scaled what mesh does not run")
 	}
 	_ = r.Stop("far")
 	r.state("far", Exited)
 	_ = r.Start("far")
 	r.state("far", Healthy)
-	if got := r.ends.String(); got != "add far-1, remove far-1, add far-1" {
+	if got := r.ends.String(); got != "add far-1, remove far-1, add far-1, remove far-1, drain far-1, add far-1" {
 		t.Errorf("endpoints: %s", got)
 	}
 }

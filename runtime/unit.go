@@ -45,8 +45,16 @@ type unit struct {
 }
 
 func newUnit(sup *Supervisor, s *manifest.Service) *unit {
-	return &unit{sup: sup, name: s.Name, service: s, spec: SpecHash(s), replicas: s.Instances(),
+	return &unit{sup: sup, name: s.Name, service: s, spec: SpecHash(s), replicas: s.Instances(), artifact: ready(s),
 		commands: make(chan func()), ended: make(chan struct{}), instances: map[int]*instance{}}
+}
+
+// ready is the artifact of what needs no build; nil for what does.
+func ready(s *manifest.Service) *Artifact {
+	if s.External() {
+		return &Artifact{}
+	}
+	return nil
 }
 
 func (u *unit) manifest() *manifest.Service {
@@ -151,6 +159,9 @@ func (u *unit) scale(replicas int) {
 }
 
 func (u *unit) respecify(s *manifest.Service) {
+	if u.service.External() != s.External() {
+		u.artifact, u.buildErr = ready(s), nil
+	}
 	u.mu.Lock()
 	u.service = s
 	u.mu.Unlock()
@@ -200,10 +211,6 @@ func (u *unit) shutdown(ctx context.Context) {
 // done, cannot be done, or work ends. Instances live on under ctx.
 func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 	defer u.sweep()
-	if u.service.External() {
-		u.elsewhere()
-		return
-	}
 	if u.stopped || u.replicas == 0 {
 		u.stopEach(work, slices.Collect(maps.Values(u.instances)))
 		if u.removed {
@@ -214,10 +221,12 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 		return
 	}
 	if u.artifact == nil {
-		u.unbuilt()
+		if len(u.instances) == 0 { // else it still runs elsewhere
+			u.unbuilt()
+		}
 		return
 	}
-	if len(u.instances) == 0 && !u.awaitDependencies(work) {
+	if len(u.instances) == 0 && !u.service.External() && !u.awaitDependencies(work) {
 		return
 	}
 	r := &roll{unit: u, ctx: ctx, wg: wg}
@@ -253,26 +262,6 @@ func (u *unit) placeholders(state State, reason string) {
 	s := u.manifest()
 	for n := range max(u.replicas, 1) {
 		u.sup.table.set(Instance{Service: u.name, Instance: u.id(n + 1), Kind: string(s.Kind), Driver: driverName(s), State: state, Reason: reason})
-	}
-}
-
-// elsewhere is a service that mesh does not run: it is taken to be well, and
-// stopping it takes it out of use here.
-func (u *unit) elsewhere() {
-	s := u.manifest()
-	i := Instance{Service: u.name, Instance: u.id(1), Kind: string(s.Kind), Driver: "external", State: Healthy, URL: s.URL,
-		Address: strings.TrimSuffix(strings.TrimPrefix(s.URL, "http://"), "/")}
-	switch {
-	case u.removed:
-		u.sup.endpoints.Remove(i)
-		u.sup.table.remove(u.name, i.Instance)
-	case u.stopped:
-		u.sup.endpoints.Remove(i)
-		i.State, i.Reason = Exited, "stopped"
-		u.sup.table.set(i)
-	default:
-		u.sup.endpoints.Add(i)
-		u.sup.table.set(i)
 	}
 }
 

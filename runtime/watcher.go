@@ -140,7 +140,7 @@ func (w *watcher) killed(ctx context.Context, err error) bool {
 
 func (w *watcher) interval(p *manifest.Probe) time.Duration {
 	switch {
-	case p == nil && w.view.State == Healthy:
+	case p == nil && w.view.State == Healthy && !w.service.External(): // whose end nobody tells
 		return settledInterval
 	case p == nil:
 		return manifest.DefaultProbeInterval

@@ -120,7 +120,10 @@ func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
 			v.Values[name] = value
 		}
 	}
-	files := []string{filepath.Join(w.Manifest().Dir, ".env"), filepath.Join(s.Dir, ".env")}
+	var files []string
+	if s.EnvFile == nil || len(s.EnvFile) > 0 {
+		files = []string{filepath.Join(w.Manifest().Dir, ".env"), filepath.Join(s.Dir, ".env")}
+	}
 	for i, path := range slices.Concat(files, inDir(s.Dir, s.EnvFile)) {
 		if err := v.file(path, i >= len(files)); err != nil {
 			return nil, err
@@ -218,17 +221,26 @@ func (w *Workspace) Variables(service string) (*Variables, error) {
 		return nil, err
 	}
 	if s.Listens() {
-		v.Values["HOST"], v.Values["PORT"] = "127.0.0.1", "0"
-		for _, i := range w.supervisor.Instances(service) {
-			if host, port, err := net.SplitHostPort(i.Address); err == nil && s.Port == 0 {
-				v.Values["HOST"], v.Values["PORT"] = host, port
-			}
-		}
-		if s.Port != 0 {
-			v.Values["PORT"] = strconv.Itoa(s.Port)
-		}
+		v.Values["HOST"], v.Values["PORT"] = w.whereabouts(s)
 	}
 	return v, v.expand(s)
+}
+
+// whereabouts is where a service listens, as somebody who runs it by hand is told.
+func (w *Workspace) whereabouts(s *manifest.Service) (host, port string) {
+	addresses := []string{s.Elsewhere()}
+	if s.Port != 0 {
+		addresses = append(addresses, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)))
+	}
+	for _, i := range w.supervisor.Instances(s.Name) {
+		addresses = append(addresses, i.Address)
+	}
+	for _, address := range addresses {
+		if host, port, err := net.SplitHostPort(address); err == nil {
+			return host, port
+		}
+	}
+	return "127.0.0.1", "0"
 }
 
 func linkURL(ws *manifest.Workspace, callee, addr string) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/ebef7166/mesh/devgateway"
@@ -19,6 +20,7 @@ type links struct {
 	gateway *devgateway.Gateway
 	state   *State
 	bridge  *containers // nil: none
+	free    bool        // fixed ports are replaced by free ones
 	warn    func(string)
 	wake    chan struct{} // has room for one: opened holds something
 
@@ -41,8 +43,8 @@ type link struct {
 	close chan struct{} // closed when it is not wanted any more
 }
 
-func newLinks(g *devgateway.Gateway, s *State, bridge *containers, warn func(string)) *links {
-	return &links{gateway: g, state: s, bridge: bridge, warn: warn, wake: make(chan struct{}, 1), open: map[edge]*link{}}
+func newLinks(g *devgateway.Gateway, s *State, bridge *containers, free bool, warn func(string)) *links {
+	return &links{gateway: g, state: s, bridge: bridge, free: free, warn: warn, wake: make(chan struct{}, 1), open: map[edge]*link{}}
 }
 
 func (l *links) address(caller, callee string) string {
@@ -97,7 +99,7 @@ func edges(services []*manifest.Service) map[edge]*manifest.Service {
 		for _, callee := range s.Calls {
 			wanted[edge{s.Name, callee}] = byName[callee]
 		}
-		if s.Port != 0 {
+		if s.KeepsPort() {
 			wanted[edge{"", s.Name}] = s
 		}
 	}
@@ -125,18 +127,50 @@ func (l *links) add(ctx context.Context, e edge, callee *manifest.Service) error
 }
 
 func (l *links) listen(ctx context.Context, e edge, callee *manifest.Service) (net.Listener, error) {
-	if e.caller == "" {
+	what := "link from " + e.caller + " to " + e.callee
+	switch {
+	case e.caller == "" && l.free:
+		what = "fixed port of " + e.callee
+	case e.caller == "":
 		ln, err := listen(callee.Port)
 		if err != nil {
 			return nil, fmt.Errorf("port %d of %s: %w", callee.Port, callee.Name, busy(ctx, "127.0.0.1:"+strconv.Itoa(callee.Port), err))
 		}
 		return ln, nil
 	}
-	ln, moved, err := l.state.Listen("link from " + e.caller + " to " + e.callee)
+	ln, moved, err := l.state.Listen(what)
 	if moved != nil {
 		l.warn(moved.String())
 	}
 	return ln, err
+}
+
+// FixedPort is a port that mesh keeps for a service.
+type FixedPort struct {
+	Service string `json:"service"`
+	Port    int    `json:"port"` // as the manifest says
+	URL     string `json:"url"`  // where mesh listens
+}
+
+// Instead says, in an isolated copy, that the port is another one there.
+func (p FixedPort) Instead() string {
+	if strings.HasSuffix(p.URL, ":"+strconv.Itoa(p.Port)) {
+		return ""
+	}
+	return fmt.Sprintf(" (instead of %d: this is an isolated copy)", p.Port)
+}
+
+// FixedPorts are those of the services that run, by their names.
+func (w *Workspace) FixedPorts() []FixedPort {
+	ports := []FixedPort{} // an empty list in JSON, too
+	w.links.mu.Lock()
+	defer w.links.mu.Unlock()
+	for _, s := range w.running() {
+		if link := w.links.open[edge{"", s.Name}]; link != nil {
+			ports = append(ports, FixedPort{s.Name, s.Port, linkURL(w.Manifest(), s.Name, link.lns[0].Addr().String())})
+		}
+	}
+	return ports
 }
 
 // run serves the links, those that are opened later too, until ctx ends.

@@ -181,7 +181,8 @@ func affected(all, running []*manifest.Service, modules []module, paths []string
 		}
 		owner := ownerOf(all, path)
 		for _, s := range running {
-			if s == owner && watches(s, path) || s != owner && buildsFrom(s, owner, modules, path) {
+			own := owner != nil && s.Dir == owner.Dir // several may live in one folder
+			if own && watches(s, path) || !own && buildsFrom(s, owner, modules, path) {
 				changed[s.Name] = path
 			}
 		}

@@ -155,7 +155,7 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 func wellBecause(s *manifest.Service) string {
 	switch {
 	case s.External():
-		return "runs elsewhere, at " + s.URL + ": it is sent requests, and not probed"
+		return "runs elsewhere, at " + s.URL + ", and answers"
 	case s.Kind == manifest.KindWorker && s.Health == nil:
 		return "is healthy: it has run for more than a second"
 	case s.Kind == manifest.KindWorker:
@@ -172,6 +172,9 @@ func (e *Explanation) exit(i runtime.Instance) {
 
 func (e *Explanation) probe(s *manifest.Service, i runtime.Instance) {
 	switch {
+	case s.External():
+		e.Causes = append(e.Causes, "it runs elsewhere, at "+s.URL+", and is sent requests once it is well there")
+		e.Next = "start it there; mesh env " + s.Name + " shows what it should be told"
 	case s.Health == nil:
 		e.Causes = append(e.Causes, "nothing accepts connections at "+i.Address)
 		e.Next = "does the program listen on ${HOST}:${PORT}, as it is told in its environment? mesh env " + s.Name

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -36,6 +37,7 @@ type Options struct {
 	Driver    string             // of services that do not say theirs; "" for process
 	Run       string             // identifies this run at the container engine
 	Outside   bool               // give a command outside addresses and a login of its own (OutsideEnv)
+	Isolated  bool               // one copy of many: no port is taken that the manifest fixes
 	Logger    *slog.Logger       // what mesh itself has to say
 }
 
@@ -128,14 +130,9 @@ func alsoTo(store *logs.Store, log *slog.Logger) *slog.Logger {
 // listen takes the addresses of the built-ins: the gateway's first, since that
 // is the one that may be busy and that nobody else may take.
 func (w *Workspace) listen(ctx context.Context) error {
-	address := w.options.Gateway
-	if address == "" {
-		address = w.manifest.Gateway.Address
-	}
-	var config net.ListenConfig
-	ln, err := config.Listen(ctx, "tcp", address)
+	ln, err := w.listenGateway(ctx)
 	if err != nil {
-		return fmt.Errorf("gateway: %w", busy(ctx, address, err))
+		return err
 	}
 	if err := w.took("gateway", ln); err != nil {
 		return err
@@ -166,6 +163,28 @@ func (w *Workspace) listen(ctx context.Context) error {
 	w.urls["metrics"] = w.urls["telemetry"] + "/metrics"
 	delete(w.urls, "telemetry")
 	return nil
+}
+
+// listenGateway takes the address that is asked for; an isolated copy keeps a port
+// of its own where none is.
+func (w *Workspace) listenGateway(ctx context.Context) (net.Listener, error) {
+	address := w.options.Gateway
+	if address == "" && w.options.Isolated {
+		ln, moved, err := w.state.Listen("gateway")
+		if moved != nil {
+			w.log.Warn(moved.String())
+		}
+		return ln, err
+	}
+	if address == "" {
+		address = w.manifest.Gateway.Address
+	}
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", busy(ctx, address, err))
+	}
+	return ln, nil
 }
 
 // took keeps a listener, and one beside it on the bridge of the containers, whose
@@ -218,7 +237,7 @@ func (w *Workspace) builtins() (err error) {
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
 		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Hold: w.hold})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
-	w.links = newLinks(w.gateway, w.state, w.containers, func(text string) { w.log.Warn(text) })
+	w.links = newLinks(w.gateway, w.state, w.containers, w.options.Isolated, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
 	return w.containers.relayDatabases(w.manifest)
 }
@@ -408,12 +427,28 @@ func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifes
 		return sel
 	}
 	sel.Names = slices.Clone(sel.Names)
+	sel.External = w.stillExternal(m, sel)
 	for _, s := range w.running() {
 		if _, still := m.Service(s.Name); still && !slices.Contains(sel.Names, s.Name) && !slices.Contains(sel.Except, s.Name) {
 			sel.Names = append(sel.Names, s.Name)
 		}
 	}
 	return sel
+}
+
+// stillExternal are the services that somebody else runs: those of a selection,
+// and those that were so before.
+func (w *Workspace) stillExternal(m *manifest.Workspace, sel manifest.Selection) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := map[string]string{}
+	for name, at := range w.options.Selection.External {
+		if _, still := m.Service(name); still && !slices.Contains(sel.Except, name) {
+			all[name] = at
+		}
+	}
+	maps.Copy(all, sel.External)
+	return all
 }
 
 // Reload applies the manifest as it is on disk now.

@@ -34,6 +34,7 @@ type daemonOptions struct {
 	Run       string             `json:"run"` // identifies the daemon, to its guard and to the container engine
 	Watch     bool               `json:"watch"`
 	Outside   bool               `json:"outside"`
+	Isolated  bool               `json:"isolated"`
 }
 
 // File descriptors that the daemon inherits through its guard.
@@ -162,7 +163,7 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	w, err := workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: o.Selection, Watch: o.Watch, Outside: o.Outside,
-		Driver: o.Driver, Run: o.Run,
+		Driver: o.Driver, Run: o.Run, Isolated: o.Isolated,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())

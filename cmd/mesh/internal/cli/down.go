@@ -54,8 +54,10 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 				return err
 			}
 		}
+		p.awaitEnd(ctx)
 		d.say("Stopped.")
 	}
+	d.mentionCopies(p)
 	return d.data(ctx, p, volumes)
 }
 
@@ -77,6 +79,9 @@ func (d *deps) data(ctx context.Context, p place, remove bool) error {
 	}
 	if err := container.RemoveVolumes(ctx, p.state); err != nil && manifest.HasContainers(m.Services) {
 		return err
+	}
+	if p.isCopy() {
+		dir = p.state
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove the data: %w", err)

@@ -27,8 +27,8 @@ type daemonProcess struct {
 }
 
 // launch starts a daemon under its guard and returns when it listens, or with
-// the reason why it does not. env is added to its environment.
-func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
+// the reason why it does not.
+func launch(o daemonOptions) (*daemonProcess, error) {
 	o.Run = rand.Text()
 	options, err := json.Marshal(o)
 	if err != nil {
@@ -58,7 +58,6 @@ func launch(o daemonOptions, env ...string) (*daemonProcess, error) {
 	defer ready.Close()
 	guard := exec.Command(self, "__guard", o.State, self, "__daemon", string(options))
 	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
-	guard.Env = append(os.Environ(), env...)
 	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
 	guard.SysProcAttr = ownSession()
 	err = guard.Start()

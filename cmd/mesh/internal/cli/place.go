@@ -31,7 +31,9 @@ func (d *deps) place() (place, error) {
 	}
 	p := place{dir: dir, state: filepath.Join(dir, workspace.StateDir)}
 	if set.state != "" {
-		p.state = set.state
+		if p.state, err = filepath.Abs(set.state); err != nil {
+			return place{}, err
+		}
 	}
 	return p, nil
 }

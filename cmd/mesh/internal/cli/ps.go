@@ -134,6 +134,9 @@ func runStatus(ctx context.Context, d *deps, out output) error {
 		for _, e := range s.Builtins() {
 			fmt.Fprintf(w, "%s\t%s\n", strings.ReplaceAll(e.Name, "_", " "), e.URL)
 		}
+		for _, p := range s.FixedPorts {
+			fmt.Fprintf(w, "port of %s\t%s%s\n", p.Service, p.URL, p.Instead())
+		}
 		fmt.Fprintf(w, "isolation\t%s\n", s.Isolation)
 		for _, problem := range s.Problems {
 			fmt.Fprintf(w, "problem\t%s\n", escape.Terminal(problem))

@@ -82,7 +82,7 @@ func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
 	if run.state, err = smokeState(p); err != nil {
 		return err
 	}
-	run.daemon, err = launch(daemonOptions{Dir: p.dir, State: run.state, Gateway: "127.0.0.1:0", Selection: up.selection(), Driver: up.driver, Outside: true})
+	run.daemon, err = launch(daemonOptions{Dir: p.dir, State: run.state, Gateway: "127.0.0.1:0", Selection: up.selection(), Driver: up.driver, Outside: true, Isolated: true})
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(run.state))
 	}

@@ -22,6 +22,9 @@ type upOptions struct {
 	waitTimeout time.Duration
 	profiles    []string
 	except      []string
+	external    []string
+	elsewhere   map[string]string // external, parsed: services to addresses
+	isolated    bool
 	noDeps      bool
 	noTUI       bool
 	gateway     string
@@ -35,6 +38,8 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.waitTimeout, "wait-timeout", 0, "how long --detach waits after the build (default 2m0s)")
 	f.StringSliceVar(&o.profiles, "profile", nil, "also run the services of `PROFILE`")
 	f.StringSliceVar(&o.except, "except", nil, "do not run `SERVICE`")
+	f.StringArrayVar(&o.external, "external", nil, "do not run `SERVICE=ADDR` but send its requests to ADDR (host:port), where an IDE runs it")
+	f.BoolVar(&o.isolated, "isolated", false, "run one more copy, on free ports and with data of its own")
 	f.BoolVar(&o.noDeps, "no-deps", false, "run the services named alone")
 	f.BoolVar(&o.noTUI, "no-tui", false, "print log lines instead of the dashboard")
 	f.StringVar(&o.gateway, "gateway", "", "`ADDR` of the gateway; port 0 takes a free one")
@@ -64,7 +69,7 @@ Run again with -d in a workspace that runs already, it applies what has changed 
 }
 
 func (o *upOptions) selection() manifest.Selection {
-	return manifest.Selection{Names: o.names, Profiles: o.profiles, NoDeps: o.noDeps, Except: o.except}
+	return manifest.Selection{Names: o.names, Profiles: o.profiles, NoDeps: o.noDeps, Except: o.except, External: o.elsewhere}
 }
 
 func runUp(ctx context.Context, d *deps, o *upOptions) error {
@@ -72,6 +77,11 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 	if err != nil {
 		return err
 	}
+	fresh := o.isolated && !p.isCopy()
+	if fresh {
+		p = p.freeCopy()
+	}
+	o.isolated = p.isCopy()
 	if err := o.prepare(m); err != nil {
 		return err
 	}
@@ -90,7 +100,7 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 	case running:
 		return applyChanges(ctx, d, o, client)
 	}
-	return start(ctx, d, o, p)
+	return start(ctx, d, o, p, fresh)
 }
 
 // prepare completes the options from the settings and checks them against the
@@ -100,7 +110,7 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 	if err != nil {
 		return err
 	}
-	if o.gateway == "" {
+	if o.gateway == "" && !o.isolated {
 		o.gateway = set.gateway
 	}
 	if o.driver == "" {
@@ -113,6 +123,9 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 		return usageError("--driver %s: it takes process or container", o.driver)
 	}
 	m.UseDriver(o.driver)
+	if o.elsewhere, err = parseExternal(m, o.external); err != nil {
+		return err
+	}
 	if _, err := m.Select(o.selection()); err != nil {
 		return explain(err)
 	}
@@ -189,11 +202,16 @@ func leftRunning(ctx context.Context, client *control.Client, err error) error {
 }
 
 // start launches the daemon and stays with it, or lets it go once all is
-// healthy.
-func start(ctx context.Context, d *deps, o *upOptions, p place) error {
-	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Driver: o.driver, Watch: true}
+// healthy. A fresh copy that another client has taken meanwhile is left to it.
+func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) error {
+	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Driver: o.driver, Isolated: o.isolated, Watch: true}
 	patience := time.Now().Add(o.waitTimeout)
 	daemon, err := launch(options)
+	for fresh && errors.Is(err, control.ErrRunning) {
+		p = p.freeCopy()
+		options.State = p.state
+		daemon, err = launch(options)
+	}
 	for o.detach && errors.Is(err, control.ErrRunning) && time.Now().Before(patience) {
 		if joined, err := join(ctx, d, o, p.client()); joined {
 			return err
@@ -202,6 +220,9 @@ func start(ctx context.Context, d *deps, o *upOptions, p place) error {
 	}
 	if err != nil {
 		return err
+	}
+	if o.isolated {
+		d.mentionCopy(p)
 	}
 	if o.detach {
 		return startDetached(ctx, d, o, daemon)
