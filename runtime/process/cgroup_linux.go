@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -187,7 +188,13 @@ func (c *cgroup) remove() {
 	for _, child := range c.children() {
 		child.remove()
 	}
-	_ = os.Remove(c.dir)
+	// A process that is not listed any more may hold its group a moment longer.
+	for range 50 {
+		if err := os.Remove(c.dir); !errors.Is(err, syscall.EBUSY) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (c *cgroup) children() []*cgroup {
