@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -34,7 +35,7 @@ func openCgroup(state string) *cgroup {
 		if os.Mkdir(group.dir, 0o755) != nil && !isDir(group.dir) {
 			continue
 		}
-		if group.usable() && os.WriteFile(cgroupFile(state), []byte(group.dir), 0o600) == nil {
+		if group.usable() && os.WriteFile(cgroupFile(state), fmt.Appendf(nil, "%s\n%d", group.dir, os.Getpid()), 0o600) == nil {
 			return group
 		}
 		_ = os.Remove(group.dir)
@@ -54,15 +55,26 @@ func cgroupFile(state string) string { return filepath.Join(state, "run", "cgrou
 // leftCgroup is the group that an earlier mesh with this state folder used; nil:
 // none, or what is written down is not one of ours.
 func leftCgroup(state string) *cgroup {
-	dir, err := os.ReadFile(cgroupFile(state))
-	if err != nil || filepath.Base(string(dir)) != cgroupName(state) || !isDir(string(dir)) {
+	data, err := os.ReadFile(cgroupFile(state))
+	dir, _, _ := strings.Cut(string(data), "\n")
+	if err != nil || filepath.Base(dir) != cgroupName(state) || !isDir(dir) {
 		return nil
 	}
-	group := &cgroup{dir: string(dir)}
+	group := &cgroup{dir: dir}
 	if exists(filepath.Join(group.dir, "freezer.state")) {
 		group.home = filepath.Join(filepath.Dir(group.dir), "tasks")
 	}
 	return group
+}
+
+// cgroupOf is the group that the daemon with this pid opened; nil: none, or another
+// daemon has taken its place.
+func cgroupOf(state string, daemon int) *cgroup {
+	data, err := os.ReadFile(cgroupFile(state))
+	if _, pid, _ := strings.Cut(string(data), "\n"); err != nil || pid != strconv.Itoa(daemon) {
+		return nil
+	}
+	return leftCgroup(state)
 }
 
 // ownCgroups are the groups that this process is in and that can hold others:

@@ -36,9 +36,12 @@ func Guard(ctx context.Context, argv []string, files []*os.File, state string) (
 	stop := context.AfterFunc(ctx, func() { _ = child.Signal(syscall.SIGTERM) })
 	defer stop()
 	ended, err := child.Wait()
-	leftCgroup(state).kill()
+	// A daemon that found another one running opened none, and that one's is not
+	// ours to end.
+	left := cgroupOf(state, child.Pid)
+	left.kill()
 	killAll()
-	leftCgroup(state).remove()
+	left.remove()
 	if err != nil {
 		return 1, err
 	}

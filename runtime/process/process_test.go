@@ -123,6 +123,23 @@ func TestSweepFindsTheCgroup(t *testing.T) {
 	}
 }
 
+// TestAGuardLeavesAnothersCgroupAlone: a daemon that finds another one running ends
+// at once, and its guard with it.
+func TestAGuardLeavesAnothersCgroupAlone(t *testing.T) {
+	d, out := driver(t), &safeBuffer{}
+	p, _ := start(t, d, out)
+	if p.held.cgroup == nil {
+		t.Skip("no cgroup can be made here")
+	}
+	if cgroupOf(d.holder.state, os.Getpid()+1) != nil {
+		t.Error("the guard of another daemon takes it for its own")
+	}
+	if own := cgroupOf(d.holder.state, os.Getpid()); own == nil || own.dir != d.holder.cgroup.dir {
+		t.Errorf("its own guard finds %v", own)
+	}
+	p.Stop(t.Context(), syscall.SIGKILL, 0)
+}
+
 // TestASweepTrustsNobodysWord: what is written down may be anything.
 func TestASweepTrustsNobodysWord(t *testing.T) {
 	d, out := driver(t), &safeBuffer{}
