@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
+	"os"
 	goruntime "runtime"
 	"strings"
 	"sync"
@@ -13,6 +13,7 @@ import (
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
+	"github.com/ebef7166/mesh/runtime/process"
 )
 
 var errNoContainers = errors.New("it wants a container, and this run of mesh began without any: mesh down, then mesh up")
@@ -68,16 +69,18 @@ func (b *Builder) byTarget(ctx context.Context, services []*manifest.Service) ma
 		}
 		parts[t] = append(parts[t], s)
 	}
-	if len(parts) == 2 && goruntime.GOOS == "linux" && goruntime.GOARCH == inside.arch && plainGo(ctx) {
+	if len(parts) == 2 && goruntime.GOOS == "linux" && goruntime.GOARCH == inside.arch && b.plainGo(ctx) {
 		return map[target][]*manifest.Service{inside: services}
 	}
 	return parts
 }
 
 // plainGo reports whether go builds static programs for this machine anyway.
-func plainGo(ctx context.Context) bool {
-	out, err := exec.CommandContext(ctx, "go", "env", "CGO_ENABLED", "GOOS", "GOARCH").Output()
-	return err == nil && strings.Join(strings.Fields(string(out)), " ") == "0 linux "+goruntime.GOARCH
+func (b *Builder) plainGo(ctx context.Context) bool {
+	said, marker := &tail{}, "MESH_BUILD=env"
+	exit, err := b.Processes.Exec(ctx, process.Spec{Argv: []string{"go", "env", "CGO_ENABLED", "GOOS", "GOARCH"}, Dir: b.Dir,
+		Env: append(os.Environ(), marker), Marker: marker, Stdout: said, Stderr: io.Discard})
+	return err == nil && exit.Code == 0 && strings.Join(strings.Fields(said.String()), " ") == "0 linux "+goruntime.GOARCH
 }
 
 // packed reports containers once their program is in an image. wait returns when
