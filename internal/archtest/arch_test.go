@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -42,12 +45,14 @@ var arrows = map[string][]string{
 
 type listed struct {
 	ImportPath string
+	Dir        string
+	GoFiles    []string
 	Imports    []string
 }
 
 func packages(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", module+"...")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +117,27 @@ func TestChosenLibraries(t *testing.T) {
 			name := strings.TrimPrefix(p.ImportPath, module)
 			if slices.Contains(p.Imports, library) && !below(name, where) {
 				t.Errorf("%s imports %s, which is for %s", name, library, where)
+			}
+		}
+	}
+}
+
+// TestStartingProcesses holds that in the daemon only the process driver starts
+// any: its reaper takes the exit of every child that it does not know.
+func TestStartingProcesses(t *testing.T) {
+	calls := regexp.MustCompile(`\bexec\.Command|\bos\.StartProcess`)
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if slices.ContainsFunc([]string{"runtime/process", "cmd/mesh", "bench", "internal"}, func(may string) bool { return below(name, may) }) {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if calls.Match(text) {
+				t.Errorf("%s/%s starts a process by itself", name, file)
 			}
 		}
 	}

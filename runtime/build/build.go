@@ -26,8 +26,9 @@ import (
 type Images interface {
 	// Arch is the architecture that containers have, as Go calls it.
 	Arch() string
-	// Program makes an image of a static Linux program.
-	Program(ctx context.Context, s *manifest.Service, file string) (image string, err error)
+	// Program makes an image of a static Linux program. It asks for the Go
+	// installation's folder at most once.
+	Program(ctx context.Context, s *manifest.Service, file string, goroot func(context.Context) string) (image string, err error)
 	// Dockerfile has the engine build, with dir as the context.
 	Dockerfile(ctx context.Context, s *manifest.Service, dir string, said io.Writer) (runtime.Artifact, error)
 	// Named makes sure that an image is there.

@@ -77,10 +77,21 @@ func (b *Builder) byTarget(ctx context.Context, services []*manifest.Service) ma
 
 // plainGo reports whether go builds static programs for this machine anyway.
 func (b *Builder) plainGo(ctx context.Context) bool {
+	return b.goEnv(ctx, "CGO_ENABLED", "GOOS", "GOARCH") == "0\nlinux\n"+goruntime.GOARCH
+}
+
+// goroot is the folder of the Go installation; "" without one.
+func (b *Builder) goroot(ctx context.Context) string { return b.goEnv(ctx, "GOROOT") }
+
+// goEnv is what go says of variables, a line each; "" where it cannot be asked.
+func (b *Builder) goEnv(ctx context.Context, names ...string) string {
 	said, marker := &tail{}, "MESH_BUILD=env"
-	exit, err := b.Processes.Exec(ctx, process.Spec{Argv: []string{"go", "env", "CGO_ENABLED", "GOOS", "GOARCH"}, Dir: b.Dir,
+	exit, err := b.Processes.Exec(ctx, process.Spec{Argv: append([]string{"go", "env"}, names...), Dir: b.Dir,
 		Env: append(os.Environ(), marker), Marker: marker, Stdout: said, Stderr: io.Discard})
-	return err == nil && exit.Code == 0 && strings.Join(strings.Fields(said.String()), " ") == "0 linux "+goruntime.GOARCH
+	if err != nil || exit.Code != 0 {
+		return ""
+	}
+	return strings.TrimSpace(said.String())
 }
 
 // packed reports containers once their program is in an image. wait returns when
@@ -111,6 +122,6 @@ func (b *Builder) pack(ctx context.Context, s *manifest.Service, a runtime.Artif
 		return a, errNoContainers
 	}
 	b.Progress(s.Name, "makes its image")
-	image, err := b.Images.Program(ctx, s, a.Argv[0])
+	image, err := b.Images.Program(ctx, s, a.Argv[0], b.goroot)
 	return runtime.Artifact{Version: a.Version, Image: image}, err
 }

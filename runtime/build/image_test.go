@@ -24,7 +24,7 @@ type shelf struct {
 
 func (s *shelf) Arch() string { return goruntime.GOARCH }
 
-func (s *shelf) Program(_ context.Context, svc *manifest.Service, file string) (string, error) {
+func (s *shelf) Program(_ context.Context, svc *manifest.Service, file string, _ func(context.Context) string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.programs[svc.Name] = file

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -23,7 +24,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTheBaseHoldsWhatProgramsLookFor(t *testing.T) {
-	l, err := baseLayer(t.Context())
+	said, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	goroot := strings.TrimSpace(string(said))
+	l, err := baseLayer(goroot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +62,7 @@ func TestTheBaseHoldsWhatProgramsLookFor(t *testing.T) {
 	if h := found["home/nonroot/"]; h == nil || h.Uid != Nobody {
 		t.Errorf("the home: %+v", h)
 	}
-	again, err := baseLayer(t.Context())
+	again, err := baseLayer(goroot)
 	if err != nil || again.id != l.id {
 		t.Errorf("made twice: %s and %s, %v", l.id, again.id, err)
 	}
@@ -150,11 +156,12 @@ func TestPublishesOnLoopbackOnly(t *testing.T) {
 func TestTheSocketIsNotMounted(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "run", "engine.sock"))
-	e, err := loose()
+	api, err := dial()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close()
+	defer api.Close()
+	e := &Engine{api: api}
 	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -31,8 +31,9 @@ type imageCache struct {
 
 // Program makes an image of a static Linux program and gives it to the engine.
 // The image is named by its content: one that the engine has is not sent again.
-func (e *Engine) Program(ctx context.Context, s *manifest.Service, file string) (image string, err error) {
-	base, err := e.base(ctx)
+// goroot finds the Go installation whose time zones the image holds.
+func (e *Engine) Program(ctx context.Context, s *manifest.Service, file string, goroot func(context.Context) string) (image string, err error) {
+	base, err := e.base(ctx, goroot)
 	if err != nil {
 		return "", err
 	}
@@ -54,11 +55,11 @@ func (e *Engine) Program(ctx context.Context, s *manifest.Service, file string) 
 	return i.name, nil
 }
 
-func (e *Engine) base(ctx context.Context) (layer, error) {
+func (e *Engine) base(ctx context.Context, goroot func(context.Context) string) (layer, error) {
 	e.images.mu.Lock()
 	defer e.images.mu.Unlock()
 	if e.images.base == nil {
-		base, err := baseLayer(ctx)
+		base, err := baseLayer(goroot(ctx))
 		if err != nil {
 			return layer{}, err
 		}

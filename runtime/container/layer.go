@@ -4,15 +4,12 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -62,8 +59,8 @@ func programLayer(name, file string) (layer, error) {
 }
 
 // baseLayer is below every program: what programs without a C library look for
-// on a system.
-func baseLayer(ctx context.Context) (layer, error) {
+// on a system. The time zones come from goroot; without it there are none.
+func baseLayer(goroot string) (layer, error) {
 	var data bytes.Buffer
 	t := &tree{tar: tar.NewWriter(&data), made: map[string]bool{}}
 	t.file("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n")
@@ -72,7 +69,7 @@ func baseLayer(ctx context.Context) (layer, error) {
 	if certificates := certificates(); certificates != "" {
 		t.file("etc/ssl/certs/ca-certificates.crt", certificates)
 	}
-	t.zones(ctx)
+	t.zones(goroot)
 	t.dir("tmp", 0o1777, 0)
 	t.dir("home/nonroot", 0o700, Nobody)
 	if t.err == nil {
@@ -131,13 +128,9 @@ func (t *tree) entry(h *tar.Header, text string) {
 	}
 }
 
-// zones are the time zones that come with Go; without Go there are none.
-func (t *tree) zones(ctx context.Context) {
-	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
-	if err != nil {
-		return
-	}
-	archive, err := zip.OpenReader(filepath.Join(strings.TrimSpace(string(root)), "lib", "time", "zoneinfo.zip"))
+// zones are the time zones that come with Go.
+func (t *tree) zones(goroot string) {
+	archive, err := zip.OpenReader(filepath.Join(goroot, "lib", "time", "zoneinfo.zip"))
 	if err != nil {
 		return // a Go without it; the program may carry its own
 	}
