@@ -30,11 +30,12 @@ type Streams struct {
 // Exec runs a command in a container and returns its exit code. The end of ctx
 // ends the command.
 func Exec(ctx context.Context, id string, argv []string, s Streams) (int, error) {
-	e, err := loose()
+	api, err := dial()
 	if err != nil {
 		return 0, err
 	}
-	defer e.Close()
+	defer api.Close()
+	e := &Engine{api: api}
 	code, err := e.exec(ctx, id, argv, s)
 	if err != nil && (strings.Contains(err.Error(), "executable file not found") || strings.Contains(err.Error(), "no such file or directory: unknown")) {
 		return code, ErrNoProgram // an older engine prints that and says 126 or 127

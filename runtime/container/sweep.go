@@ -25,91 +25,75 @@ func filter(label, value string) client.Filters {
 // SweepRun removes the containers and the network of one daemon that has died.
 // A newer one of the same workspace is not touched.
 func SweepRun(ctx context.Context, run string) error {
-	e, err := loose()
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
-	defer cancel()
-	// Again until there is nothing: the engine may have been about to make one.
-	for found := 1; found > 0; {
-		if found, err = e.sweepContainers(ctx, filter(labelRun, run)); err != nil {
-			return e.explain(err)
+	return atEngine(ctx, func(ctx context.Context, e *Engine) error {
+		// Again until there is nothing: the engine may have been about to make one.
+		for found := 1; found > 0; {
+			var err error
+			if found, err = e.sweepContainers(ctx, filter(labelRun, run)); err != nil {
+				return e.explain(err)
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(lateCreation):
+			}
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(lateCreation):
-		}
-	}
-	return e.explain(e.sweep(ctx, filter(labelRun, run)))
+		return e.explain(e.sweep(ctx, filter(labelRun, run)))
+	})
 }
 
 // SweepState removes the containers and the network of one state folder.
 func SweepState(ctx context.Context, state string) error {
-	e, err := loose()
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
-	defer cancel()
-	return e.explain(e.sweep(ctx, filter(labelState, state)))
+	return atEngine(ctx, func(ctx context.Context, e *Engine) error {
+		return e.explain(e.sweep(ctx, filter(labelState, state)))
+	})
 }
 
 // Sweep removes what earlier runs of a workspace left, whose mesh does not live
 // any more, by label. alive tells it of a state folder.
 func Sweep(ctx context.Context, workspace string, alive func(state string) bool) error {
-	e, err := loose()
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
-	defer cancel()
-	states, err := e.states(ctx, workspace)
-	if err != nil {
-		return e.explain(err)
-	}
-	var failed []error
-	for state := range states {
-		if !alive(state) {
-			failed = append(failed, e.explain(e.sweep(ctx, filter(labelState, state))))
+	return atEngine(ctx, func(ctx context.Context, e *Engine) error {
+		states, err := e.states(ctx, workspace)
+		if err != nil {
+			return e.explain(err)
 		}
-	}
-	return errors.Join(failed...)
+		var failed []error
+		for state := range states {
+			if !alive(state) {
+				failed = append(failed, e.explain(e.sweep(ctx, filter(labelState, state))))
+			}
+		}
+		return errors.Join(failed...)
+	})
 }
 
 // RemoveVolumes removes the named volumes of a state folder, and all they hold.
 func RemoveVolumes(ctx context.Context, state string) error {
-	e, err := loose()
+	return atEngine(ctx, func(ctx context.Context, e *Engine) error {
+		found, err := e.api.VolumeList(ctx, client.VolumeListOptions{Filters: filter(labelState, state)})
+		if err != nil {
+			return e.explain(err)
+		}
+		var failed []error
+		for _, v := range found.Items {
+			if _, err := e.api.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{Force: true}); err != nil && !missing(err) {
+				failed = append(failed, e.explain(err))
+			}
+		}
+		return errors.Join(failed...)
+	})
+}
+
+// atEngine does some removing at the engine, which has no workspace then.
+func atEngine(ctx context.Context, remove func(context.Context, *Engine) error) error {
+	api, err := dial()
 	if err != nil {
 		return err
 	}
-	defer e.Close()
+	defer api.Close()
 	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
 	defer cancel()
-	found, err := e.api.VolumeList(ctx, client.VolumeListOptions{Filters: filter(labelState, state)})
-	if err != nil {
-		return e.explain(err)
-	}
-	var failed []error
-	for _, v := range found.Items {
-		if _, err := e.api.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{Force: true}); err != nil && !missing(err) {
-			failed = append(failed, e.explain(err))
-		}
-	}
-	return errors.Join(failed...)
-}
-
-// loose is an engine without a workspace: for removing.
-func loose() (*Engine, error) {
-	api, err := dial()
-	if err != nil {
-		return nil, err
-	}
-	return &Engine{api: api}, nil
+	return remove(ctx, &Engine{api: api})
 }
 
 // states are the state folders that a workspace's containers and networks name.
