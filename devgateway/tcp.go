@@ -2,69 +2,22 @@ package devgateway
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
-	"sync"
 	"time"
-)
 
-// maxTCP bounds the connections of a TCP link. At the bound new ones wait in
-// the listener's backlog.
-const maxTCP = 1024
+	"github.com/ebef7166/mesh/internal/relay"
+)
 
 // ServeTCPLink serves on ln the address that caller reaches callee at, as a
 // plain TCP connection to one of its instances, until ctx ends. It closes ln
 // and returns when all connections are over; they are closed at once.
 func (g *Gateway) ServeTCPLink(ctx context.Context, ln net.Listener, caller, callee string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	closing := context.AfterFunc(ctx, func() { ln.Close() })
-	defer closing()
-	defer ln.Close()
-	var open sync.WaitGroup
-	defer open.Wait()
-	defer cancel()
-	slots := make(chan struct{}, maxTCP)
-	for {
-		conn, err := ln.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				conn.Close()
-			}
-			return nil
-		}
-		if err != nil {
-			if temporary(ctx, err) {
-				continue
-			}
-			return err
-		}
-		slots <- struct{}{}
-		open.Go(func() {
-			defer func() { <-slots }()
-			g.tunnel(ctx, conn, caller, callee)
-		})
-	}
-}
-
-// temporary waits a little after an error that passes by itself, such as too
-// many open files.
-func temporary(ctx context.Context, err error) bool {
-	var n net.Error
-	if errors.Is(err, net.ErrClosed) || !errors.As(err, &n) {
-		return false
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(50 * time.Millisecond):
-	}
-	return true
+	return relay.Serve(ctx, ln, func(ctx context.Context, conn net.Conn) { g.tunnel(ctx, conn, caller, callee) })
 }
 
 // tunnel connects a caller to an instance until both have said all, or one of
 // them is gone.
 func (g *Gateway) tunnel(ctx context.Context, client net.Conn, caller, callee string) {
-	defer client.Close()
 	x := &exchange{g: g, caller: caller, callee: callee, start: time.Now(), trace: newTrace(nil), stream: true}
 	server, err := g.connect(ctx, x)
 	if err != nil {
@@ -75,13 +28,7 @@ func (g *Gateway) tunnel(ctx context.Context, client net.Conn, caller, callee st
 	defer x.finish()
 	defer server.Close()
 	g.streams.add(x)
-	closing := context.AfterFunc(ctx, func() { client.Close(); server.Close() })
-	defer closing()
-	var sent int64
-	var both sync.WaitGroup
-	both.Go(func() { sent = pipe(server, client) })
-	received := pipe(client, server)
-	both.Wait()
+	sent, received := relay.Join(ctx, client, server)
 	g.observeTCP(x, sent, received)
 }
 
@@ -102,18 +49,6 @@ func (g *Gateway) connect(ctx context.Context, x *exchange) (net.Conn, error) {
 		e.release()
 		tried, refused = append(tried, e), err
 	}
-}
-
-// pipe copies one direction, and passes on that its sender is done.
-func pipe(to, from net.Conn) int64 {
-	n, err := io.Copy(to, from)
-	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
-		_ = half.CloseWrite()
-		return n
-	}
-	_ = to.Close()
-	_ = from.Close()
-	return n
 }
 
 func (g *Gateway) observeTCP(x *exchange, sent, received int64) {

@@ -1,4 +1,4 @@
-// Package relay passes TCP connections on to another address.
+// Package relay serves TCP connections by passing on what they carry.
 package relay
 
 import (
@@ -10,13 +10,27 @@ import (
 	"time"
 )
 
-// most bounds the connections of a relay. At the bound new ones wait in the
-// listener's backlog.
+// most bounds the connections of a listener. At the bound new ones wait in its
+// backlog.
 const most = 1024
 
 // TCP passes what ln accepts on to address until ctx ends; then it closes ln and
 // every connection, and returns when all are over.
 func TCP(ctx context.Context, ln net.Listener, address string) error {
+	return Serve(ctx, ln, func(ctx context.Context, client net.Conn) {
+		server, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return // the client sees its connection closed, as it would at the address itself
+		}
+		defer server.Close()
+		Join(ctx, client, server)
+	})
+}
+
+// Serve calls handle for each connection that ln accepts, at most 1,024 at once,
+// until ctx ends; then it closes ln and returns when all calls have. It closes
+// what it accepted after the call.
+func Serve(ctx context.Context, ln net.Listener, handle func(context.Context, net.Conn)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	closing := context.AfterFunc(ctx, func() { ln.Close() })
 	defer closing()
@@ -27,49 +41,53 @@ func TCP(ctx context.Context, ln net.Listener, address string) error {
 	slots := make(chan struct{}, most)
 	for {
 		conn, err := ln.Accept()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			if err == nil {
 				conn.Close()
 			}
 			return nil
-		}
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			time.Sleep(50 * time.Millisecond) // too many open files, say: it passes
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case err != nil: // too many open files, say: it passes
+			pause(ctx, 50*time.Millisecond)
 			continue
 		}
 		slots <- struct{}{}
 		open.Go(func() {
-			defer func() { <-slots }()
-			pass(ctx, conn, address)
+			defer func() { conn.Close(); <-slots }()
+			handle(ctx, conn)
 		})
 	}
 }
 
-func pass(ctx context.Context, client net.Conn, address string) {
-	defer client.Close()
-	server, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return // the client sees its connection closed, as it would at the address itself
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
-	defer server.Close()
-	closing := context.AfterFunc(ctx, func() { client.Close(); server.Close() })
+}
+
+// Join copies between two connections until both have said all, or one of them
+// is gone, or ctx ends. It returns the bytes that a and b sent.
+func Join(ctx context.Context, a, b net.Conn) (fromA, fromB int64) {
+	closing := context.AfterFunc(ctx, func() { a.Close(); b.Close() })
 	defer closing()
 	var both sync.WaitGroup
-	both.Go(func() { half(server, client) })
-	half(client, server)
+	both.Go(func() { fromA = half(b, a) })
+	fromB = half(a, b)
 	both.Wait()
+	return fromA, fromB
 }
 
 // half copies one direction, and passes on that its sender is done.
-func half(to, from net.Conn) {
-	_, err := io.Copy(to, from)
-	if t, ok := to.(*net.TCPConn); ok && err == nil {
-		_ = t.CloseWrite()
-		return
+func half(to, from net.Conn) int64 {
+	n, err := io.Copy(to, from)
+	if c, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
+		_ = c.CloseWrite() // fails only where the connection has ended
+		return n
 	}
 	to.Close()
 	from.Close()
+	return n
 }
