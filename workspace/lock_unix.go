@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked says that another daemon has the state folder.
-var ErrLocked = errors.New("mesh runs in this workspace already")
-
 // Lock takes the state folder for this process alone, until it ends: two that
 // start at the same moment are told apart here. The system gives the lock up
 // however the process ends.

@@ -22,6 +22,9 @@ import (
 // StateDir is where a workspace keeps what it must not commit.
 const StateDir = ".mesh"
 
+// ErrLocked says that another daemon has the state folder.
+var ErrLocked = errors.New("mesh runs in this workspace already")
+
 // State is the folder of one copy of a workspace: what it remembers from run to
 // run.
 type State struct {

@@ -52,29 +52,30 @@ func cgroupName(state string) string {
 // next mesh may run in another group than this one.
 func cgroupFile(state string) string { return filepath.Join(state, "run", "cgroup") }
 
-// leftCgroup is the group that an earlier mesh with this state folder used; nil:
-// none, or what is written down is not one of ours.
-func leftCgroup(state string) *cgroup {
+// leftCgroup is the group that an earlier mesh with this state folder used, and
+// the pid of its daemon; nil: none, or what is written down is not one of ours.
+func leftCgroup(state string) (group *cgroup, daemon int) {
 	data, err := os.ReadFile(cgroupFile(state))
-	dir, _, _ := strings.Cut(string(data), "\n")
+	dir, pid, _ := strings.Cut(string(data), "\n")
 	if err != nil || filepath.Base(dir) != cgroupName(state) || !isDir(dir) {
-		return nil
+		return nil, 0
 	}
-	group := &cgroup{dir: dir}
+	daemon, _ = strconv.Atoi(pid) // 0 is nobody's
+	group = &cgroup{dir: dir}
 	if exists(filepath.Join(group.dir, "freezer.state")) {
 		group.home = filepath.Join(filepath.Dir(group.dir), "tasks")
 	}
-	return group
+	return group, daemon
 }
 
-// cgroupOf is the group that the daemon with this pid opened; nil: none, or another
-// daemon has taken its place.
+// cgroupOf is the group that the daemon with this pid opened; nil: none. A daemon
+// that found another one running opened none, and that one's is not ours to end.
 func cgroupOf(state string, daemon int) *cgroup {
-	data, err := os.ReadFile(cgroupFile(state))
-	if _, pid, _ := strings.Cut(string(data), "\n"); err != nil || pid != strconv.Itoa(daemon) {
+	group, of := leftCgroup(state)
+	if of != daemon {
 		return nil
 	}
-	return leftCgroup(state)
+	return group
 }
 
 // ownCgroups are the groups that this process is in and that can hold others:

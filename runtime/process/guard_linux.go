@@ -16,39 +16,25 @@ import (
 // Guard runs argv as a child and, when that has ended in whatever way, kills
 // everything that it left behind: what is in the cgroup of the copy of the
 // workspace whose state folder is given, and children, until wait4(2) says that
-// there are none any more. It is the parent of mesh's daemon: a process that the daemon loses by
-// its death becomes the guard's. It returns the exit code of the child.
+// there are none any more. It is the parent of mesh's daemon: a process that the
+// daemon loses by its death becomes the guard's. It returns the exit code of the
+// child.
 func Guard(ctx context.Context, argv []string, files []*os.File, state string) (int, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 1, fmt.Errorf("become a subreaper: %w", err)
 	}
-	attr := &os.ProcAttr{Env: os.Environ(), Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, files...),
-		// Should the guard be killed, the daemon stops everything in order.
-		// The signal follows the thread that spawns; main has locked it.
-		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}}
-	child, err := os.StartProcess(argv[0], argv, attr)
-	if err != nil {
-		return 1, err
+	// Should the guard be killed, the daemon stops everything in order. The signal
+	// follows the thread that spawns; main has locked it.
+	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	daemon, code, err := guarded(ctx, argv, files, sys, syscall.SIGTERM)
+	if daemon == 0 {
+		return code, err
 	}
-	for _, f := range files {
-		f.Close() // the child has its own; ours would keep the pipes open
-	}
-	stop := context.AfterFunc(ctx, func() { _ = child.Signal(syscall.SIGTERM) })
-	defer stop()
-	ended, err := child.Wait()
-	// A daemon that found another one running opened none, and that one's is not
-	// ours to end.
-	left := cgroupOf(state, child.Pid)
+	left := cgroupOf(state, daemon)
 	left.kill()
 	killAll()
 	left.remove()
-	if err != nil {
-		return 1, err
-	}
-	if code := ended.ExitCode(); code >= 0 {
-		return code, nil
-	}
-	return 1, nil
+	return code, err
 }
 
 // killAll kills children until there are none: killing makes new ones, since
@@ -73,7 +59,7 @@ func killAll() {
 // which happens only when the daemon and its guard died at once. They are known
 // by their cgroup or, where there was none, by their environment.
 func Sweep(state string) {
-	left := leftCgroup(state)
+	left, _ := leftCgroup(state)
 	left.kill()
 	left.remove()
 	entries, err := os.ReadDir("/proc")

@@ -42,21 +42,8 @@ func (p *Process) killTree() { p.signalGroup(syscall.SIGKILL) }
 // Guard runs argv as a child and returns its exit code. On this system nothing
 // finds what a child of mesh leaves outside its process group.
 func Guard(ctx context.Context, argv []string, files []*os.File, _ string) (int, error) {
-	attr := &os.ProcAttr{Env: os.Environ(), Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, files...)}
-	child, err := os.StartProcess(argv[0], argv, attr)
-	if err != nil {
-		return 1, err
-	}
-	for _, f := range files {
-		f.Close() // the child has its own; ours would keep the pipes open
-	}
-	stop := context.AfterFunc(ctx, func() { _ = child.Signal(os.Interrupt) })
-	defer stop()
-	state, err := child.Wait()
-	if err != nil {
-		return 1, err
-	}
-	return max(state.ExitCode(), 0), nil
+	_, code, err := guarded(ctx, argv, files, nil, os.Interrupt)
+	return code, err
 }
 
 // Sweep finds nothing on this system.
