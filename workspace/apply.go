@@ -1,0 +1,144 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
+)
+
+// Apply brings the running workspace to a new manifest and selection, and does
+// nothing else. The plan that it carried out is returned.
+func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
+	plan, err := w.applyAll(ctx, m, sel)
+	return plan, w.note(err)
+}
+
+func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
+	sel = w.Widen(m, sel)
+	selected, err := m.Select(sel)
+	if err != nil {
+		return nil, err
+	}
+	if w.containers == nil && manifest.HasContainers(selected) {
+		return nil, errProcessesOnly
+	}
+	if was := w.Manifest().Gateway.Address; was != m.Gateway.Address {
+		w.log.Warn("gateway.address is " + m.Gateway.Address + " now: it listens on " + w.urls["gateway"] + " until mesh down and mesh up")
+	}
+	w.mu.Lock()
+	w.manifest, w.selected, w.options.Selection = m, selected, sel
+	w.mu.Unlock()
+	if err := w.identity.Update(users(m), w.clients()); err != nil {
+		return nil, err
+	}
+	if err := w.broker.Apply(ctx, w.brokerUsers()); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if err := w.configure(ctx); err != nil {
+		return nil, err
+	}
+	w.storms.forget()
+	return w.apply(selected), nil
+}
+
+// RunTask runs a task once more, or for the first time where it is not part of
+// this run. It returns once the task has been told.
+func (w *Workspace) RunTask(ctx context.Context, name string) error {
+	m := w.Manifest()
+	task, ok := m.Service(name)
+	if !ok {
+		return &manifest.UnknownService{Name: name, Known: m.Names()}
+	}
+	w.mu.Lock()
+	part := slices.Contains(w.selected, task)
+	if !part {
+		w.selected = append(slices.Clone(w.selected), task)
+	}
+	selected := w.selected
+	w.mu.Unlock()
+	if part {
+		return w.supervisor.Restart(name)
+	}
+	if err := w.configure(ctx); err != nil {
+		return err
+	}
+	w.apply(selected)
+	return nil
+}
+
+// apply brings what runs to services, and returns what that takes.
+func (w *Workspace) apply(services []*manifest.Service) runtime.Plan {
+	plan := runtime.NewPlan(services, w.supervisor.Observed())
+	w.supervisor.Apply(plan, services)
+	return plan
+}
+
+// configure gives the built-ins what the manifest says.
+func (w *Workspace) configure(ctx context.Context) error {
+	selected := w.running()
+	table, err := devgateway.Compile(routes(selected))
+	if err != nil {
+		return fmt.Errorf("routes: %w", err)
+	}
+	w.gateway.SetTable(table)
+	w.gateway.SetCORS(w.Manifest().Gateway.Origins())
+	return errors.Join(w.links.apply(ctx, selected, w.options.Outside), w.state.Save())
+}
+
+// Widen adds what runs to a selection that names services: naming one more stops
+// no other.
+func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifest.Selection {
+	if len(sel.Names) == 0 {
+		return sel
+	}
+	sel.Names = slices.Clone(sel.Names)
+	sel.External = w.stillExternal(m, sel)
+	for _, s := range w.running() {
+		if _, still := m.Service(s.Name); still && !slices.Contains(sel.Names, s.Name) && !slices.Contains(sel.Except, s.Name) {
+			sel.Names = append(sel.Names, s.Name)
+		}
+	}
+	return sel
+}
+
+// stillExternal are the services that somebody else runs: those of a selection,
+// and those that were so before.
+func (w *Workspace) stillExternal(m *manifest.Workspace, sel manifest.Selection) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := map[string]string{}
+	for name, at := range w.options.Selection.External {
+		if _, still := m.Service(name); still && !slices.Contains(sel.Except, name) {
+			all[name] = at
+		}
+	}
+	maps.Copy(all, sel.External)
+	return all
+}
+
+// Reload applies the manifest as it is on disk now.
+func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
+	m, err := w.Load()
+	if err != nil {
+		return nil, w.note(err)
+	}
+	w.mu.Lock()
+	sel := w.options.Selection
+	w.mu.Unlock()
+	return w.Apply(ctx, m, sel)
+}
+
+// Load reads the manifests as they are on disk, for this run.
+func (w *Workspace) Load() (*manifest.Workspace, error) {
+	m, err := manifest.Load(w.Manifest().Dir)
+	if err == nil {
+		m.UseDriver(w.options.Driver)
+	}
+	return m, err
+}
