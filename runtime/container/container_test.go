@@ -8,9 +8,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
-	"os/exec"
 	"strings"
 	"testing"
 
