@@ -32,7 +32,7 @@ func (b *bench) logs() {
 		begun = time.Now()
 		timed(dir, nil, b.mesh, "up", "-d", "-q")
 		mesh = append(mesh, services*each/time.Since(begun).Seconds())
-		pid := b.pid(dir)
+		pid := b.status(dir).PID
 		perLine, memory = cpu(pid)/(services*each), rss(pid)
 		b.down(dir)
 		files, err := filepath.Glob(filepath.Join(dir, ".mesh", "logs", "s*.log*"))
@@ -53,7 +53,7 @@ func (b *bench) aloneMemory() float64 {
 	dir := b.tiny("alone")
 	timed(dir, nil, b.mesh, "up", "-d", "-q")
 	defer b.down(dir)
-	return rss(b.pid(dir))
+	return rss(b.status(dir).PID)
 }
 
 func middle(values []float64) float64 { return slices.Sorted(slices.Values(values))[len(values)/2] }

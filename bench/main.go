@@ -185,7 +185,7 @@ func (b *bench) builtins() {
 	}
 	b.report("built-ins up (mesh up -d of one empty task)", ms(median(up)), "≤ 300 ms", median(up) <= 300*time.Millisecond)
 	timed(ws, nil, b.mesh, "up", "-d", "-q")
-	pid := b.pid(ws)
+	pid := b.status(ws).PID
 	before := cpu(pid)
 	const idle = 10 * time.Second
 	time.Sleep(idle) // what is measured is doing nothing for a while
@@ -195,14 +195,19 @@ func (b *bench) builtins() {
 	b.report("idle daemon, memory", fmt.Sprintf("%.1f MB resident", memory), "under 80 MB", memory < 80)
 }
 
-func (b *bench) pid(ws string) int {
+// status is what mesh status tells of a running workspace.
+type status struct {
+	PID     int
+	Gateway struct{ URL string }
+}
+
+func (b *bench) status(ws string) (s status) {
 	cmd := exec.Command(b.mesh, "status", "-o", "json")
 	cmd.Dir = ws
 	out, err := cmd.Output()
 	check(err)
-	var s struct{ PID int }
 	check(json.Unmarshal(out, &s))
-	return s.PID
+	return s
 }
 
 // cpu is the processor time that a process has used (Linux: proc(5), stat, in

@@ -96,7 +96,7 @@ func (b *bench) crowdIdle(service string) {
 	dir := b.crowd("many", n, nothingMore, service)
 	timed(dir, nil, b.mesh, "up", "-d", "-q")
 	defer b.down(dir)
-	pid := b.pid(dir)
+	pid := b.status(dir).PID
 	before = cpu(pid)
 	time.Sleep(idle)
 	share, memory := float64(cpu(pid)-before)/float64(idle), rss(pid)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -45,7 +44,7 @@ func (b *bench) reload() {
 	s := b.newSoak()
 	defer b.down(s.dir)
 	timed(s.dir, nil, b.mesh, "up", "-d", "-q")
-	s.gateway = b.gatewayURL(s.dir)
+	s.gateway = b.status(s.dir).Gateway.URL
 	for _, service := range []string{"careful", "careless"} {
 		s.asked.Store(0)
 		s.failed.Store(0)
@@ -241,23 +240,13 @@ func socket(ctx context.Context, address string) error {
 	return nil
 }
 
-func (b *bench) gatewayURL(dir string) string {
-	cmd := exec.Command(b.mesh, "status", "-o", "json")
-	cmd.Dir = dir
-	out, err := cmd.Output()
-	check(err)
-	var s struct{ Gateway struct{ URL string } }
-	check(json.Unmarshal(bytes.TrimSpace(out), &s))
-	return s.Gateway.URL
-}
-
 // save compares the time from a save to the new version's answer with go build
 // and a start by hand.
 func (b *bench) save() {
 	s := b.newSoak()
 	defer b.down(s.dir)
 	timed(s.dir, nil, b.mesh, "up", "-d", "-q", "careful")
-	s.gateway = b.gatewayURL(s.dir)
+	s.gateway = b.status(s.dir).Gateway.URL
 	var building, byHand, byMesh []time.Duration
 	for i := range 4 * b.runs {
 		built, answered := s.byHand(fmt.Sprintf("hand-%d", i))

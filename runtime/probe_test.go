@@ -14,7 +14,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/ebef7166/mesh/manifest"
-	"github.com/ebef7166/mesh/runtime/process"
+	"github.com/ebef7166/mesh/runtime/process/processtest"
 )
 
 func check(t *testing.T, name string, p probe, want string) {
@@ -76,7 +76,7 @@ func TestTCPAndCommandProbes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	run := processes(t).Exec
+	run := Processes{processtest.Driver(t)}.Exec
 	command := func(line string) probe {
 		return newProbe(&manifest.Probe{Command: manifest.Command{Shell: line}}, "", Launch{Dir: t.TempDir(), Env: []string{"WORD=yes"}}, run)
 	}
@@ -116,19 +116,4 @@ func TestGRPCProbe(t *testing.T) {
 	if err := at(plain.Listener.Addr().String(), "").bounded(5 * time.Second)(t.Context()); err == nil {
 		t.Error("a server without gRPC is well")
 	}
-}
-
-// processes is a driver that runs until the test ends.
-func processes(t *testing.T) Processes {
-	d := process.NewDriver(t.TempDir())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- d.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return Processes{d}
 }

@@ -301,13 +301,7 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 func (s *Supervisor) Snapshot() Snapshot { return s.table.snapshot() }
 
 // Look is the state of one service.
-func (s *Supervisor) Look(service string) (now Snapshot) {
-	s.table.topic.Hold(func() { now = s.table.some([]string{service}) })
-	return now
-}
-
-// Instances are those of one service.
-func (s *Supervisor) Instances(service string) []Instance { return s.table.of(service) }
+func (s *Supervisor) Look(service string) Snapshot { return s.table.only(service) }
 
 // Watch calls see with the state now and again after each change, until see
 // reports that it is done (nil) or ctx ends (its error). The snapshot is good

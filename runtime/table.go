@@ -156,12 +156,14 @@ func (t *table) snapshot() (s Snapshot) {
 	return s
 }
 
-// of copies the instances of one service.
-func (t *table) of(service string) []Instance {
-	var s Snapshot
-	t.topic.Hold(func() { s = t.some([]string{service}) })
-	return s.Instances
+// only copies the rows of services, whose names are sorted.
+func (t *table) only(services ...string) (s Snapshot) {
+	t.topic.Hold(func() { s = t.some(services) })
+	return s
 }
+
+// of copies the instances of one service.
+func (t *table) of(service string) []Instance { return t.only(service).Instances }
 
 // await calls see with the state of services now and again after they have
 // changed, until see reports that it is done or ctx ends. It may see several
@@ -172,9 +174,7 @@ func (t *table) await(ctx context.Context, services []string, see func(Snapshot)
 	t.listen(services, changed)
 	defer t.unlisten(services, changed)
 	for {
-		var now Snapshot
-		t.topic.Hold(func() { now = t.some(services) })
-		if see(now) {
+		if see(t.only(services...)) {
 			return nil
 		}
 		select {

@@ -9,7 +9,7 @@ import (
 
 // why says for a gateway's 503 what is the matter with a service.
 func (w *Workspace) why(service string) string {
-	worst, found := worstOf(w.supervisor.Instances(service))
+	worst, found := worstOf(w.supervisor.Look(service).Instances)
 	if !found {
 		return "it does not run"
 	}

@@ -232,7 +232,7 @@ func (w *Workspace) whereabouts(s *manifest.Service) (host, port string) {
 	if s.Port != 0 {
 		addresses = append(addresses, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)))
 	}
-	for _, i := range w.supervisor.Instances(s.Name) {
+	for _, i := range w.supervisor.Look(s.Name).Instances {
 		addresses = append(addresses, i.Address)
 	}
 	for _, address := range addresses {

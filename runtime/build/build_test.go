@@ -18,6 +18,7 @@ import (
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
 	"github.com/ebef7166/mesh/runtime/process"
+	"github.com/ebef7166/mesh/runtime/process/processtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,26 +94,11 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(func() { store.Close() })
 	r.Builder = &Builder{Dir: dir, Bin: filepath.Join(dir, ".mesh", "bin"), Logs: store, Environment: plainEnv{},
-		Processes: processes(t), Progress: func(string, string) {}}
+		Processes: processtest.Driver(t), Progress: func(string, string) {}}
 	for name, pkg := range map[string]string{"a": "./cmd/server", "b": "./cmd/server", "c": "."} {
 		r.services = append(r.services, &manifest.Service{Name: name, Dir: filepath.Join(dir, "services", name), Go: pkg})
 	}
 	return r
-}
-
-// processes is a driver that runs until the test ends.
-func processes(t *testing.T) *process.Driver {
-	d := process.NewDriver(t.TempDir())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- d.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return d
 }
 
 func (r *rig) write(path, text string) {

@@ -116,9 +116,14 @@ type round struct {
 	from     string // the inputs, as they were before the build began
 }
 
-// build builds all whose inputs have changed, reports those that came out, and builds again without the
-// culprits where one of them kept the others from being built.
+// build builds all whose inputs have changed, reports those that came out, and
+// builds again without the culprits where one of them kept the others from being
+// built.
 func (r *round) build(ctx context.Context) {
+	r.from = r.inputs()
+	if r.services = r.known(r.from); len(r.services) == 0 {
+		return
+	}
 	if err := os.MkdirAll(r.Bin, 0o700); err != nil {
 		r.fail(err)
 		return
@@ -129,10 +134,6 @@ func (r *round) build(ctx context.Context) {
 		return
 	}
 	defer os.RemoveAll(out)
-	r.from = r.inputs()
-	if r.services = r.known(r.from); len(r.services) == 0 {
-		return
-	}
 	said, err := r.run(ctx, out)
 	if ctx.Err() != nil {
 		return
