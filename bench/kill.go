@@ -45,18 +45,42 @@ func alive(program string) (pids []int) {
 // daemons are the pids of mesh's daemon in a workspace and of its guard; 0 for
 // one that is not there.
 func (b *bench) daemons(dir string) (guard, daemon int) {
+	roles := map[int]string{}
 	for _, pid := range alive(b.mesh) {
 		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // gone meanwhile: empty
-		args := strings.Split(string(data), "\x00")
+		if args := strings.Split(string(data), "\x00"); len(args) > 1 && strings.Contains(string(data), dir+"\"") {
+			roles[pid] = args[1]
+		}
+	}
+	for pid, role := range roles {
 		switch {
-		case len(args) < 2 || !strings.Contains(string(data), dir+"\""):
-		case args[1] == "__guard":
+		case roles[parentOf(pid)] == role: // forked, about to become another program
+		case role == "__guard":
 			guard = pid
-		case args[1] == "__daemon":
+		case role == "__daemon":
 			daemon = pid
 		}
 	}
 	return guard, daemon
+}
+
+// parentOf is a process's parent (proc(5), stat); 0 for one that is gone.
+func parentOf(pid int) int {
+	_, parent := stateOf(pid)
+	return parent
+}
+
+// stateOf is a process's state, such as Z for a zombie, and its parent (proc(5),
+// stat).
+func stateOf(pid int) (state string, parent int) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", 0 // gone
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	parent, err = strconv.Atoi(fields[1])
+	check(err)
+	return fields[0], parent
 }
 
 // killed starts a workspace and kills its daemon, and with both its guard too,
@@ -165,13 +189,10 @@ func zombiesOf(parent int) int {
 		entries, err := os.ReadDir("/proc")
 		check(err)
 		for _, e := range entries {
-			stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-			if err != nil {
-				continue // no process, or gone
-			}
-			fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-			if len(fields) > 1 && fields[0] == "Z" && fields[1] == strconv.Itoa(parent) {
-				n++
+			if pid, err := strconv.Atoi(e.Name()); err == nil {
+				if state, of := stateOf(pid); state == "Z" && of == parent {
+					n++
+				}
 			}
 		}
 		if n == 0 || time.Since(begun) > 500*time.Millisecond {
