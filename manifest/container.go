@@ -110,8 +110,13 @@ func (l *loader) warnContained(s *Service) {
 	if s.Container() {
 		return
 	}
-	for _, key := range []string{"ports", "resources", "volumes", "user", "read_only"} {
-		l.warnKey(s.source, s.path(key), "%s is for containers: it has no effect while the service runs as a process")
+	for _, of := range []struct {
+		key   string
+		given bool
+	}{{"ports", len(s.Ports) > 0}, {"resources", s.Resources != nil}, {"volumes", len(s.Volumes) > 0}, {"user", s.User != ""}, {"read_only", s.ReadOnly != nil}} {
+		if of.given {
+			l.warnKey(s.source, s.path(of.key), "%s is for containers: it has no effect while the service runs as a process")
+		}
 	}
 }
 
