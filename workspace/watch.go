@@ -70,7 +70,8 @@ func (w *Workspace) watched() []string {
 }
 
 func below(path, dir string) bool {
-	return path == dir || strings.HasPrefix(path, dir+string(filepath.Separator))
+	rest, in := strings.CutPrefix(path, dir)
+	return in && (rest == "" || rest[0] == filepath.Separator)
 }
 
 // saves carries out what is saved: builds begin at once, manifests are applied

@@ -82,13 +82,15 @@ func (b *Builder) log(service string, err error) {
 	fmt.Fprintln(w, err)
 }
 
-// commands runs the build commands of services that have one, a few at a time.
+// commands runs the build commands of services that have one, a few at a time. A
+// folder that services share and none of them builds in is read once.
 func (b *Builder) commands(ctx context.Context, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
 	var group errgroup.Group
 	group.SetLimit(4)
+	versions := versionsOf(services)
 	for _, s := range services {
 		group.Go(func() error {
-			a, err := b.command(ctx, s)
+			a, err := b.command(ctx, s, versions[s.Dir])
 			report(s.Name, a, err)
 			return nil
 		})
@@ -96,7 +98,23 @@ func (b *Builder) commands(ctx context.Context, services []*manifest.Service, re
 	_ = group.Wait() // each has reported for itself
 }
 
-func (b *Builder) command(ctx context.Context, s *manifest.Service) (runtime.Artifact, error) {
+// versionsOf identifies, once asked, what the folders of services hold.
+func versionsOf(services []*manifest.Service) map[string]func() (string, error) {
+	versions := map[string]func() (string, error){}
+	built := map[string]bool{}
+	for _, s := range services {
+		built[s.Dir] = built[s.Dir] || !s.Build.Empty()
+		version := func() (string, error) { return fingerprint(s.Dir) }
+		if !built[s.Dir] {
+			version = sync.OnceValues(version)
+		}
+		versions[s.Dir] = version
+	}
+	return versions
+}
+
+// command builds one of them; version identifies what its folder holds then.
+func (b *Builder) command(ctx context.Context, s *manifest.Service, version func() (string, error)) (runtime.Artifact, error) {
 	if byEngine(s) {
 		return b.image(ctx, s)
 	}
@@ -106,8 +124,8 @@ func (b *Builder) command(ctx context.Context, s *manifest.Service) (runtime.Art
 			return runtime.Artifact{}, err
 		}
 	}
-	version, err := fingerprint(s.Dir)
-	return runtime.Artifact{Version: version, Argv: s.Run.Argv()}, err
+	v, err := version()
+	return runtime.Artifact{Version: v, Argv: s.Run.Argv()}, err
 }
 
 // run runs a build command. The error ends with what the command printed last.
