@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -51,8 +52,11 @@ type Broker struct {
 	options *server.Options
 	users   []User
 
-	dead    jetstream.MessagesContext
-	workers sync.WaitGroup
+	dead      jetstream.MessagesContext
+	serverLog *serverLog
+	store     atomic.Pointer[error] // why no events are kept
+	stop      context.CancelFunc    // ends keepStore
+	workers   sync.WaitGroup
 }
 
 const (
@@ -85,6 +89,11 @@ func Start(c Config) (*Broker, error) {
 		b.Shutdown()
 		return nil, err
 	}
+	store := *b.server.JetStreamConfig()
+	store.StoreDir = c.Dir // it tells the folder that it has made in there
+	keeping, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	b.workers.Go(func() { b.keepStore(keeping, store) })
 	return b, nil
 }
 
@@ -103,6 +112,7 @@ func (b *Broker) startServer(ctx context.Context, c Config) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	log := &serverLog{log: b.log}
+	b.serverLog = log
 	s.SetLogger(log, false, false)
 	s.Start()
 	if !s.ReadyForConnections(startTimeout) {
@@ -188,6 +198,9 @@ func (b *Broker) URL(user string) string {
 
 // Shutdown stops the broker and waits until its files are closed.
 func (b *Broker) Shutdown() {
+	if b.stop != nil {
+		b.stop()
+	}
 	if b.dead != nil {
 		b.dead.Stop()
 	}

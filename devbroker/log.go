@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -12,7 +13,8 @@ import (
 // serverLog takes what the server logs. Its notices are many and about
 // itself; they are for debugging.
 type serverLog struct {
-	log *slog.Logger
+	log         *slog.Logger
+	storeFailed atomic.Bool // a stream could not be written since this was last reset
 
 	mu   sync.Mutex
 	last string
@@ -34,7 +36,13 @@ func (l *serverLog) Warnf(format string, v ...any) {
 }
 
 // Errorf implements server.Logger.
-func (l *serverLog) Errorf(format string, v ...any) { l.failed(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	if strings.Contains(text, "failed to store a msg") {
+		l.storeFailed.Store(true)
+	}
+	l.failed(text)
+}
 
 // Fatalf implements server.Logger. It does not exit: Start reports it.
 func (l *serverLog) Fatalf(format string, v ...any) { l.failed(fmt.Sprintf(format, v...)) }

@@ -38,7 +38,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 		return nil, err
 	}
 	if err := w.broker.Apply(ctx, w.brokerUsers()); err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
+		return nil, err
 	}
 	if err := w.configure(ctx); err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func (w *Workspace) builtins() (err error) {
 	}
 	w.broker, err = devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: w.brokerUsers(), Logger: w.log.With("part", "broker")})
 	if err != nil {
-		return fmt.Errorf("broker: %w", err)
+		return err
 	}
 	w.urls["broker"] = "nats://" + w.address(w.broker.Addr())
 	if w.containers != nil {

@@ -92,6 +92,9 @@ func (w *Workspace) Problems() []string {
 	if err := w.logs.Err(); err != nil {
 		problems = append(problems, "logs are not kept on disk: "+err.Error())
 	}
+	if err := w.broker.Err(); err != nil {
+		problems = append(problems, err.Error())
+	}
 	return append(problems, w.storms.said()...)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,7 @@ func TestScripts(t *testing.T) {
 func setup(env *testscript.Env) error {
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	env.Setenv("GATEWAY", "127.0.0.1:0")
+	env.Setenv("STALL", cmp.Or(os.Getenv("MESH_TEST_STALL"), "1")) // seconds
 	env.Setenv("MESH_GATEWAY", "127.0.0.1:0")
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, ".config"))
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GOFLAGS", "GOTOOLCHAIN"} {
@@ -143,7 +145,7 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "MESH_GATEWAY", "XDG_CONFIG_HOME", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GOFLAGS", "GOTOOLCHAIN"} {
+	for _, name := range []string{"PATH", "HOME", "STALL", "MESH_GATEWAY", "XDG_CONFIG_HOME", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GOFLAGS", "GOTOOLCHAIN"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

@@ -2,11 +2,13 @@ package logs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,6 +127,36 @@ func TestRotation(t *testing.T) {
 	}
 	if _, err := Read(s.dir, Query{Last: 1}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAFullDisk: what is printed meanwhile is still in memory, Err says why it is
+// not kept, and the file says what it lacks once there is room again.
+func TestAFullDisk(t *testing.T) {
+	s := open(t)
+	file := filepath.Join(s.dir, "cart.log")
+	if err := os.Symlink("/dev/full", file); err != nil {
+		t.Fatal(err)
+	}
+	w := s.Writer("cart", "cart-1", Stdout)
+	fmt.Fprint(w, "a\nb\n")
+	fmt.Fprint(w, "c\n")
+	if err := s.Err(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v", err)
+	}
+	if got := texts(s.Recent(Query{})); got != "a|b|c" {
+		t.Errorf("in memory: %s", got)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Err(); err != nil {
+		t.Errorf("there is room: %v", err)
+	}
+	fmt.Fprint(w, "d\n")
+	lines, err := Read(s.dir, Query{})
+	if got := texts(lines); err != nil || !regexp.MustCompile(`^\[mesh: 3 lines before this one were not kept: .*no space left on device\]\|d$`).MatchString(got) {
+		t.Errorf("on disk: %s %v", got, err)
 	}
 }
 

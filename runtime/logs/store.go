@@ -3,7 +3,7 @@ package logs
 import (
 	"context"
 	"errors"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,21 +30,6 @@ type Store struct {
 
 	mu       sync.Mutex
 	services map[string]*serviceLog
-	failed   error // the last failure to write to disk
-}
-
-// serviceLog is one service's file and ring. A service waits for its own file
-// only.
-type serviceLog struct {
-	path string
-
-	mu      sync.Mutex // guards the file
-	file    *os.File
-	size    int64
-	encoded []byte // to be used again
-
-	ring  []*batch // guarded by Store.topic
-	bytes int
 }
 
 // Open returns the store below dir, which it makes when needed.
@@ -62,11 +47,7 @@ func Open(dir string) (*Store, error) {
 // get the lines, and Err tells.
 func (s *Store) append(b *batch) {
 	log, room := s.service(b.service)
-	if err := log.write(b); err != nil {
-		s.mu.Lock()
-		s.failed = err
-		s.mu.Unlock()
-	}
+	log.write(b)
 	s.topic.Update(func() (*batch, bool) {
 		log.remember(b, room)
 		return b, true
@@ -85,73 +66,17 @@ func (s *Store) service(name string) (log *serviceLog, room int) {
 	return log, min(ringBytes, max(ringBytes/16, allBytes/len(s.services)))
 }
 
-func (l *serviceLog) remember(b *batch, room int) {
-	l.ring = append(l.ring, b)
-	l.bytes += len(b.data)
-	for l.bytes > room && len(l.ring) > 1 {
-		l.bytes -= len(l.ring[0].data)
-		l.ring[0] = nil
-		l.ring = l.ring[1:]
-	}
-}
-
-func (l *serviceLog) write(b *batch) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.open(); err != nil {
-		return err
-	}
-	l.encoded = encode(l.encoded[:0], b)
-	n, err := l.file.Write(l.encoded)
-	if l.size += int64(n); cap(l.encoded) > keptBuffer {
-		l.encoded = nil
-	}
-	if err == nil && l.size > fileBytes {
-		err = l.rotate()
-	}
-	return err
-}
-
-func (l *serviceLog) open() error {
-	if l.file != nil {
-		return nil
-	}
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	l.file, l.size = f, info.Size()
-	return nil
-}
-
-// rotate moves NAME.log to NAME.log.1 and so on; the oldest is lost.
-func (l *serviceLog) rotate() error {
-	err := l.file.Close()
-	l.file = nil
-	for i := oldFiles; i > 0; i-- {
-		if e := os.Rename(rotated(l.path, i-1), rotated(l.path, i)); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-	}
-	return err
-}
-
-func rotated(path string, i int) string {
-	if i == 0 {
-		return path
-	}
-	return path + "." + string(rune('0'+i))
-}
-
-// Err is the last failure to write to disk, nil when there was none.
+// Err says what keeps lines from the disk now; nil: nothing does.
 func (s *Store) Err() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failed
+	logs := slices.Collect(maps.Values(s.services))
+	s.mu.Unlock()
+	for _, log := range logs {
+		if err := log.failing(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close closes the files.
@@ -162,17 +87,6 @@ func (s *Store) Close() error {
 	for _, log := range s.services {
 		err = errors.Join(err, log.close())
 	}
-	return err
-}
-
-func (l *serviceLog) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.file == nil {
-		return nil
-	}
-	err := l.file.Close()
-	l.file = nil
 	return err
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/ebef7166/mesh/control"
 	"github.com/ebef7166/mesh/manifest"
@@ -84,6 +86,8 @@ func explain(err error) error {
 		return notFound(err, "")
 	case errors.As(err, &failed) && failed.Code == control.CodeInvalid:
 		return &failure{err: err, code: exitUsage}
+	case strings.Contains(err.Error(), syscall.ENOSPC.Error()): // which crosses the API as text
+		return withNext(err, "free some space on that disk, and try again")
 	}
 	return err
 }
