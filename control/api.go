@@ -16,6 +16,7 @@
 //	POST /v1/scale                        {"service": "", "replicas": 1}
 //	POST /v1/apply                        ApplyRequest -> runtime.Plan
 //	POST /v1/token                        TokenRequest -> {"token": ""}
+//	POST /v1/identity/rotate              devidentity.Rotation
 //	POST /v1/shutdown                     {"now": false}: stops the workspace
 //
 // Errors are {"error": "", "code": ""} with a status of 4xx or 5xx; the code is

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/devidentity"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
 )
@@ -103,6 +104,11 @@ func (c *Client) Token(ctx context.Context, r TokenRequest) (string, error) {
 	var out struct{ Token string }
 	err := c.call(ctx, http.MethodPost, "/v1/token", r, &out)
 	return out.Token, err
+}
+
+// RotateKeys makes a new key that signs tokens.
+func (c *Client) RotateKeys(ctx context.Context) (r devidentity.Rotation, err error) {
+	return r, c.call(ctx, http.MethodPost, "/v1/identity/rotate", nil, &r)
 }
 
 // Shutdown tells the daemon to stop everything and end; now kills what has not

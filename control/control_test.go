@@ -14,6 +14,7 @@ import (
 
 	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/devidentity"
 	"github.com/ebef7166/mesh/internal/broadcast"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
@@ -88,6 +89,9 @@ func (f *fake) Apply(context.Context, ApplyRequest) (runtime.Plan, error) {
 func (f *fake) Token(_ context.Context, r TokenRequest) (string, error) {
 	return "token of " + r.User, nil
 }
+func (f *fake) RotateKeys() (devidentity.Rotation, error) {
+	return devidentity.Rotation{Key: "next"}, nil
+}
 func (f *fake) Shutdown(now bool) { f.told <- "shutdown" }
 
 func served(t *testing.T, f *fake, path string) *Client {
@@ -136,6 +140,9 @@ func TestEveryCall(t *testing.T) {
 	}
 	if e, err := c.Explain(ctx, "cart"); err != nil || e.Next != "nothing" {
 		t.Errorf("%+v %v", e, err)
+	}
+	if r, err := c.RotateKeys(ctx); err != nil || r.Key != "next" {
+		t.Errorf("rotate: %+v %v", r, err)
 	}
 	if token, err := c.Token(ctx, TokenRequest{User: "alice"}); err != nil || token != "token of alice" {
 		t.Errorf("%q %v", token, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
+	"github.com/ebef7166/mesh/devidentity"
 	"github.com/ebef7166/mesh/internal/broadcast"
 	"github.com/ebef7166/mesh/internal/serve"
 	"github.com/ebef7166/mesh/manifest"
@@ -38,6 +39,7 @@ type Workspace interface {
 	Scale(service string, replicas int) error
 	Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, error)
 	Token(ctx context.Context, r TokenRequest) (string, error)
+	RotateKeys() (devidentity.Rotation, error)
 	// Shutdown stops everything and ends the daemon; now kills what has not
 	// stopped yet.
 	Shutdown(now bool)
@@ -89,6 +91,7 @@ func (s *server) routes() http.Handler {
 	mux.Handle("POST /v1/scale", answer(s.scale))
 	mux.Handle("POST /v1/apply", answer(s.apply))
 	mux.Handle("POST /v1/token", answer(s.token))
+	mux.Handle("POST /v1/identity/rotate", answer(func(*http.Request) (any, error) { return s.w.RotateKeys() }))
 	mux.Handle("POST /v1/shutdown", answer(s.shutdown))
 	mux.Handle("GET /v1/events/dead", answer(s.dead))
 	mux.HandleFunc("GET /v1/events", s.events)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -25,6 +26,43 @@ type tokenClaims struct {
 	Email     string   `json:"email"`
 	Roles     []string `json:"roles"`
 	Scope     string   `json:"scope"`
+
+	// Only ID tokens have these (OpenID Connect Core sections 2 and 3.1.3.6); of
+	// the last, which is Keycloak's, some values.
+	Nonce           any    `json:"nonce"`
+	AccessTokenHash any    `json:"at_hash"`
+	Kind            string `json:"typ"`
+}
+
+// rolesIn reads the roles in a claim that is called name or, where there is none,
+// that name leads to, through objects, by its dots. Without it there are no roles.
+func rolesIn(body []byte, name string) ([]string, error) {
+	var claims map[string]any
+	if err := unmarshalStrict(body, &claims); err != nil {
+		return nil, errors.New("the token's claims are not valid")
+	}
+	found, there := claims[name]
+	for step := range strings.SplitSeq(name, ".") {
+		if there {
+			break
+		}
+		found = claims[step]
+		claims, _ = found.(map[string]any)
+	}
+	if found == nil {
+		return nil, nil
+	}
+	list, ok := found.([]any)
+	roles := make([]string, len(list))
+	for i, role := range list {
+		if roles[i], ok = role.(string); !ok {
+			break
+		}
+	}
+	if !ok {
+		return nil, errors.New("the token's roles are no list of names")
+	}
+	return roles, nil
 }
 
 func decodeStrict(encoded string, into any) error {

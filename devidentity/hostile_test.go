@@ -26,7 +26,7 @@ func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s
 // provider could: what is refused then is refused for what it says.
 func (w *world) forge(header, claims string) string {
 	w.t.Helper()
-	key := w.mint.keys.signing().Key.(*ecdsa.PrivateKey)
+	key := w.mint.keys.current.Load().Keys[0].Key.(*ecdsa.PrivateKey)
 	input := b64(header) + "." + b64(claims)
 	sum := sha256.Sum256([]byte(input))
 	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
@@ -38,7 +38,7 @@ func (w *world) forge(header, claims string) string {
 
 func TestTokensThatAreRefused(t *testing.T) {
 	w := newWorld(t)
-	kid := w.mint.keys.signing().KeyID
+	kid := w.mint.keys.current.Load().Keys[0].KeyID
 	head := func(more string) string { return `{"alg":"ES256","typ":"at+jwt","kid":"` + kid + `"` + more + `}` }
 	now := time.Now().Unix()
 	body := func(iss, aud, exp, more string) string {

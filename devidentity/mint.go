@@ -78,30 +78,15 @@ func (s *subject) profile() profile {
 	return p
 }
 
-// mint signs tokens. ID tokens and access tokens differ by type, so that one
-// is never taken for the other.
+// mint signs tokens.
 type mint struct {
 	issuer, audience string
 	keys             *keyRing
-	access, id       jose.Signer
-}
-
-func newMint(issuer, audience string, keys *keyRing) (*mint, error) {
-	m := &mint{issuer: issuer, audience: audience, keys: keys}
-	key := jose.SigningKey{Algorithm: jose.ES256, Key: keys.signing()}
-	var err error
-	if m.access, err = jose.NewSigner(key, (&jose.SignerOptions{}).WithType("at+jwt")); err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
-	}
-	if m.id, err = jose.NewSigner(key, (&jose.SignerOptions{}).WithType("JWT")); err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
-	}
-	return m, nil
 }
 
 func (m *mint) accessToken(s *subject, ttl time.Duration) (string, error) {
 	now := time.Now()
-	return sign(m.access, accessClaims{
+	return sign(m.keys.current.Load().access, accessClaims{
 		Issuer: m.issuer, Subject: s.name, Audience: m.audience, ClientID: s.clientID,
 		IssuedAt: now.Unix(), Expires: now.Add(ttl).Unix(), AuthTime: unixOrZero(s.authTime),
 		ID: s.grant + "." + newID(), Email: s.email, Roles: s.roles, Scope: strings.Join(s.scopes, " "),
@@ -111,7 +96,7 @@ func (m *mint) accessToken(s *subject, ttl time.Duration) (string, error) {
 func (m *mint) idToken(s *subject, accessToken string) (string, error) {
 	now := time.Now()
 	sum := sha256.Sum256([]byte(accessToken))
-	return sign(m.id, idClaims{
+	return sign(m.keys.current.Load().id, idClaims{
 		Issuer: m.issuer, Subject: s.name, Audience: s.clientID, AuthorizedParty: s.clientID,
 		IssuedAt: now.Unix(), Expires: now.Add(idTTL).Unix(), AuthTime: s.authTime.Unix(),
 		Nonce: s.nonce, AccessTokenHash: base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]),

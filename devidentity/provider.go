@@ -19,6 +19,7 @@ import (
 const (
 	accessTTL  = 15 * time.Minute
 	issuedTTL  = time.Hour // from [Provider.Issue], unless asked otherwise
+	maxTTL     = 24 * time.Hour
 	idTTL      = time.Hour
 	refreshTTL = 24 * time.Hour
 	codeTTL    = time.Minute
@@ -110,9 +111,7 @@ func (p *Provider) open(dir string) error {
 	if p.state, err = loadState(filepath.Join(dir, "grants.json")); err != nil {
 		return err
 	}
-	if p.mint, err = newMint(p.issuer, p.audience, keys); err != nil {
-		return err
-	}
+	p.mint = &mint{issuer: p.issuer, audience: p.audience, keys: keys}
 	p.verifier = NewVerifier(p.issuer, p.audience, keys)
 	p.verifier.revoked = p.state.isRevoked
 	p.pages, err = parsePages()
@@ -173,10 +172,39 @@ func (p *Provider) Issue(_ context.Context, r TokenRequest) (string, error) {
 		s.clientID = "mesh"
 	}
 	ttl := r.TTL
-	if ttl <= 0 {
+	switch {
+	case ttl > maxTTL:
+		return "", fmt.Errorf("identity: a token is valid for at most %v", maxTTL)
+	case ttl <= 0:
 		ttl = issuedTTL
 	}
 	return p.mint.accessToken(&s, ttl)
+}
+
+// Rotation is the outcome of [Provider.Rotate].
+type Rotation struct {
+	Key     string       `json:"key"`     // ID of the key that signs now
+	Retired []RetiredKey `json:"retired"` // the others, the newest first
+}
+
+// RetiredKey signs no more and is still honoured.
+type RetiredKey struct {
+	Key   string    `json:"key"`
+	Until time.Time `json:"until"` // its last token has expired by then
+}
+
+// Rotate makes a new key that signs from now on. Tokens of the others stay good
+// until they expire.
+func (p *Provider) Rotate() (Rotation, error) {
+	set, err := p.mint.keys.rotate()
+	if err != nil {
+		return Rotation{}, err
+	}
+	r := Rotation{Key: set.Keys[0].KeyID, Retired: []RetiredKey{}}
+	for _, k := range set.Keys[1:] {
+		r.Retired = append(r.Retired, RetiredKey{Key: k.KeyID, Until: honouredUntil(set.Retired[k.KeyID])})
+	}
+	return r, nil
 }
 
 // endpoint is the address of one of the provider's paths.

@@ -30,6 +30,8 @@ type Claims struct {
 type Verifier struct {
 	issuer, audience string
 	keys             KeySource
+	anyType          bool   // types other than at+jwt are taken
+	rolesClaim       string // other than roles; "": that
 	revoked          func(tokenID string) bool
 	cache            *cache
 }
@@ -74,9 +76,12 @@ func (v *Verifier) verify(ctx context.Context, token string) (*Claims, error) {
 	if _, err := base64.RawURLEncoding.Strict().DecodeString(token[strings.LastIndexByte(token, '.')+1:]); err != nil {
 		return nil, errors.New("the token's signature is not base64url")
 	}
-	kid, err := readHeader(token)
+	kid, typ, err := readHeader(token)
 	if err != nil {
 		return nil, err
+	}
+	if typ != "at+jwt" && (!v.anyType || typ != "jwt" && typ != "") {
+		return nil, errors.New("the token is not an access token (typ is not at+jwt)")
 	}
 	key, err := v.keys.Key(ctx, kid)
 	if err != nil {
@@ -132,21 +137,20 @@ type header struct {
 	Zip         any `json:"zip"`
 }
 
-func readHeader(token string) (kid string, err error) {
+// readHeader returns which key a token names and its type, in lower case and
+// without "application/" (RFC 7515 section 4.1.9).
+func readHeader(token string) (kid, typ string, err error) {
 	encoded, _, _ := strings.Cut(token, ".")
 	var h header
 	if err := decodeStrict(encoded, &h); err != nil {
-		return "", errors.New("the token's header is not valid")
-	}
-	if typ := strings.TrimPrefix(strings.ToLower(h.Type), "application/"); typ != "at+jwt" {
-		return "", errors.New("the token is not an access token (typ is not at+jwt)")
+		return "", "", errors.New("the token's header is not valid")
 	}
 	for _, unwanted := range []any{h.ContentType, h.Critical, h.Base64, h.JWK, h.JKU, h.X5C, h.X5U, h.Zip} {
 		if unwanted != nil {
-			return "", errors.New("the token's header asks for something that is not supported")
+			return "", "", errors.New("the token's header asks for something that is not supported")
 		}
 	}
-	return h.KeyID, nil
+	return h.KeyID, strings.TrimPrefix(strings.ToLower(h.Type), "application/"), nil
 }
 
 func (v *Verifier) readClaims(body []byte) (*Claims, error) {
@@ -163,11 +167,20 @@ func (v *Verifier) readClaims(body []byte) (*Claims, error) {
 		return nil, errors.New("the token has no subject")
 	case !c.Expires.set:
 		return nil, errors.New("the token has no expiry")
+	case c.Nonce != nil || c.AccessTokenHash != nil || c.Kind == "ID" || c.Kind == "Refresh":
+		return nil, errors.New("the token is not an access token")
 	case c.NotBefore.set && time.Now().Add(leeway).Before(c.NotBefore.Time):
 		return nil, errors.New("the token is not valid yet")
 	}
+	roles := c.Roles
+	if v.rolesClaim != "" {
+		var err error
+		if roles, err = rolesIn(body, v.rolesClaim); err != nil {
+			return nil, err
+		}
+	}
 	return &Claims{
-		Subject: c.Subject, Email: c.Email, ClientID: c.ClientID, Roles: c.Roles,
+		Subject: c.Subject, Email: c.Email, ClientID: c.ClientID, Roles: roles,
 		Scopes: strings.Fields(c.Scope), Expires: c.Expires.Time, id: c.ID,
 	}, nil
 }

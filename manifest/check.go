@@ -65,7 +65,32 @@ func (l *loader) checkOrigins() {
 	}
 }
 
+// checkIssuer holds that an issuer is a URL that nobody on the way can answer for
+// (OpenID Connect Discovery section 3: https; http for one on this machine).
+func (l *loader) checkIssuer() {
+	identity := l.ws.Identity
+	switch u, err := url.Parse(identity.Issuer); {
+	case identity.Issuer == "" && identity.Audience != "":
+		l.problems = append(l.problems, l.source.problem([]any{"identity", "audience"}, "audience is for an issuer of your own: the built-in provider's tokens are for the workspace, %q", l.ws.Name))
+	case identity.Issuer == "" && identity.RolesClaim != "":
+		l.problems = append(l.problems, l.source.problem([]any{"identity", "roles_claim"}, "roles_claim is for an issuer of your own: the built-in provider's tokens have roles"))
+	case identity.Issuer == "":
+	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		l.problems = append(l.problems, l.source.problem([]any{"identity", "issuer"}, "%q is no issuer: write its URL as its tokens do, such as https://id.example.com/realms/shop", identity.Issuer))
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+		l.problems = append(l.problems, l.source.problem([]any{"identity", "issuer"}, "%s: an issuer elsewhere is reached by https", identity.Issuer))
+	case len(identity.Users) > 0:
+		l.ws.Warnings = append(l.ws.Warnings, l.source.problemKey([]any{"identity", "users"}, "users are the built-in provider's: they have no effect beside issuer"))
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 func (l *loader) checkIdentity() {
+	l.checkIssuer()
 	seen := map[string]bool{}
 	for i, user := range l.ws.Identity.Users {
 		at := []any{"identity", "users", i, "name"}
@@ -95,7 +120,7 @@ func (l *loader) plain(at []any, name string) {
 
 // warnUnused names keys that are accepted and have no effect in this version.
 func (l *loader) warnUnused() {
-	for _, path := range [][]any{{"alerts"}, {"telemetry"}, {"identity", "issuer"}} {
+	for _, path := range [][]any{{"alerts"}, {"telemetry"}} {
 		l.warn(l.source, path)
 	}
 	for _, s := range l.ws.Services {

@@ -24,9 +24,7 @@ func (s *Service) Elsewhere() string {
 // where that is the very address at which the service runs elsewhere.
 func (s *Service) KeepsPort() bool {
 	host, port, err := net.SplitHostPort(s.Elsewhere())
-	ip := net.ParseIP(host)
-	here := host == "localhost" || ip != nil && ip.IsLoopback()
-	itself := err == nil && here && port == strconv.Itoa(s.Port)
+	itself := err == nil && loopback(host) && port == strconv.Itoa(s.Port)
 	return s.Port != 0 && !itself
 }
 

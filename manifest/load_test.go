@@ -179,7 +179,7 @@ services:
 }
 
 func TestWarnings(t *testing.T) {
-	ws, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\nalerts: [{}]\nidentity: {issuer: \"http://a\"}\nservices:\n  a: {run: a, resources: {cpus: 1}}\n"))))
+	ws, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\nalerts: [{}]\nservices:\n  a: {run: a, resources: {cpus: 1}}\n"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestWarnings(t *testing.T) {
 	for _, w := range ws.Warnings {
 		got = append(got, w.String())
 	}
-	want := "mesh.yaml:3:1: alerts has no effect in this version of mesh|mesh.yaml:4:12: issuer has no effect in this version of mesh|mesh.yaml:6:15: resources is for containers: it has no effect while the service runs as a process"
+	want := "mesh.yaml:3:1: alerts has no effect in this version of mesh|mesh.yaml:5:15: resources is for containers: it has no effect while the service runs as a process"
 	if strings.Join(got, "|") != want {
 		t.Errorf("got %s", strings.Join(got, "|"))
 	}

@@ -3,7 +3,10 @@
 // answers questions about the graph of services. It runs nothing.
 package manifest
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // File names of a workspace.
 const (
@@ -85,14 +88,22 @@ type RateLimit struct {
 
 // Identity configures the identity provider.
 type Identity struct {
-	// Issuer of your own; the built-in provider is used when it is empty. No
-	// effect yet: it always is.
+	// Issuer of your own, an OpenID Connect provider, which takes the place of the
+	// built-in one: https, or http on this machine.
 	Issuer string `yaml:"issuer,omitempty" json:"issuer,omitempty"`
+	// Audience that its tokens are for; the name of the workspace unless given.
+	Audience string `yaml:"audience,omitempty" json:"audience,omitempty"`
+	// RolesClaim is the claim of its tokens that the roles are in, such as
+	// realm_access.roles; roles unless given.
+	RolesClaim string `yaml:"roles_claim,omitempty" json:"roles_claim,omitempty"`
 	// Users who may sign in.
 	Users []User `yaml:"users,omitempty" json:"users,omitempty"`
 	// Clients beside the one that every service has.
 	Clients []Client `yaml:"clients,omitempty" json:"clients,omitempty"`
 }
+
+// TokenAudience is whom access tokens of this workspace are for.
+func (w *Workspace) TokenAudience() string { return cmp.Or(w.Identity.Audience, w.Name) }
 
 // User is somebody who may sign in. The name is the subject of their tokens.
 type User struct {

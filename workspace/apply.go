@@ -31,11 +31,16 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	if was := w.Manifest().Gateway.Address; was != m.Gateway.Address {
 		w.log.Warn("gateway.address is " + m.Gateway.Address + " now: it listens on " + w.urls["gateway"] + " until mesh down and mesh up")
 	}
+	if was := w.Manifest(); was.Identity.Issuer != m.Identity.Issuer || was.TokenAudience() != m.TokenAudience() || was.Identity.RolesClaim != m.Identity.RolesClaim {
+		w.log.Warn("identity.issuer has changed: tokens of " + w.urls["identity"] + " are taken until mesh down and mesh up")
+	}
 	w.mu.Lock()
 	w.manifest, w.selected, w.options.Selection = m, selected, sel
 	w.mu.Unlock()
-	if err := w.identity.Update(users(m), w.clients()); err != nil {
-		return nil, err
+	if w.identity != nil {
+		if err := w.identity.Update(users(m), w.clients()); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.broker.Apply(ctx, w.brokerUsers()); err != nil {
 		return nil, err

@@ -29,7 +29,11 @@ func (w *Workspace) listen(ctx context.Context) error {
 		return err
 	}
 	w.urls["gateway"] = "http://" + ln.Addr().String() // people's, not services'
-	for _, name := range []string{"registry", "identity", "telemetry"} {
+	names := []string{"registry", "telemetry"}
+	if w.urls["identity"] = w.manifest.Identity.Issuer; w.urls["identity"] == "" {
+		names = append(names, "identity")
+	}
+	for _, name := range names {
 		ln, moved, err := w.state.Listen(name)
 		if err != nil {
 			return err
@@ -96,8 +100,7 @@ func (w *Workspace) took(name string, ln net.Listener) error {
 
 // builtins makes the parts; nothing is served yet.
 func (w *Workspace) builtins() (err error) {
-	w.identity, err = devidentity.New(devidentity.Config{Dir: w.state.Path("data", "identity"), Issuer: w.urls["identity"],
-		Audience: w.manifest.Name, Users: users(w.manifest), Clients: w.clients(), Logger: w.log.With("part", "identity")})
+	tokens, err := w.identify()
 	if err != nil {
 		return err
 	}
@@ -125,12 +128,27 @@ func (w *Workspace) builtins() (err error) {
 	}
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
 	w.registry = devregistry.New()
-	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{w.identity.Verifier()}, Hosts: w.manifest.Gateway.Hosts,
+	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{tokens}, Hosts: w.manifest.Gateway.Hosts,
 		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Hold: w.hold})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
 	w.links = newLinks(w.gateway, w.state, w.containers, w.options.Isolated, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
 	return w.containers.relayDatabases(w.manifest)
+}
+
+// identify makes the identity provider, or the one that takes its place, and
+// returns what verifies its tokens.
+func (w *Workspace) identify() (tokens *devidentity.Verifier, err error) {
+	if issuer := w.manifest.Identity.Issuer; issuer != "" {
+		w.issuer = devidentity.NewRemote(issuer)
+		return w.issuer.Verifier(w.manifest.TokenAudience(), w.manifest.Identity.RolesClaim), nil
+	}
+	w.identity, err = devidentity.New(devidentity.Config{Dir: w.state.Path("data", "identity"), Issuer: w.urls["identity"],
+		Audience: w.manifest.TokenAudience(), Users: users(w.manifest), Clients: w.clients(), Logger: w.log.With("part", "identity")})
+	if err != nil {
+		return nil, err
+	}
+	return w.identity.Verifier(), nil
 }
 
 func (w *Workspace) supervise() {

@@ -172,6 +172,22 @@ func (v *Variables) file(path string, must bool) error {
 	return nil
 }
 
+// client tells a service its own client. At an issuer of one's own there is none
+// but what the manifest knows.
+func (w *Workspace) client(s *manifest.Service, v *Variables) {
+	if w.identity != nil {
+		v.Values["OIDC_CLIENT_ID"] = s.Name
+		v.secret("OIDC_CLIENT_SECRET", w.state.Secret("oidc/"+s.Name))
+		return
+	}
+	for _, c := range w.Manifest().Identity.Clients {
+		if c.ID == s.Name {
+			v.Values["OIDC_CLIENT_ID"] = c.ID
+			v.secret("OIDC_CLIENT_SECRET", c.Secret)
+		}
+	}
+}
+
 // table is what the contract says that a service is told.
 func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 	m := w.Manifest()
@@ -183,9 +199,8 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 		v.Values[manifest.EnvName(callee)+"_URL"] = linkURL(m, callee, addr)
 	}
 	v.Values["CONSUL_HTTP_ADDR"] = hostOf(w.urls["registry"])
-	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.urls["identity"], m.Name
-	v.Values["OIDC_CLIENT_ID"] = s.Name
-	v.secret("OIDC_CLIENT_SECRET", w.state.Secret("oidc/"+s.Name))
+	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.urls["identity"], m.TokenAudience()
+	w.client(s, v)
 	if w.broker != nil {
 		v.secret("NATS_URL", w.brokerURL(s.Name))
 	}

@@ -76,7 +76,7 @@ func (w *Workspace) OutsideEnv() map[string]string {
 		}
 	}
 	// After the services: one may be called gateway.
-	maps.Copy(env, map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().Name,
+	maps.Copy(env, map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().TokenAudience(),
 		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.brokerURL(Outside)})
 	return env
 }
@@ -94,6 +94,9 @@ func (w *Workspace) Problems() []string {
 	}
 	if err := w.broker.Err(); err != nil {
 		problems = append(problems, err.Error())
+	}
+	if w.issuer != nil && w.issuer.Err() != nil {
+		problems = append(problems, w.issuer.Err().Error())
 	}
 	return append(problems, w.storms.said()...)
 }

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -49,7 +50,8 @@ type Workspace struct {
 	urls       map[string]string // of the built-ins, by name; written before Run's services start
 	registry   *devregistry.Registry
 	gateway    *devgateway.Gateway
-	identity   *devidentity.Provider
+	identity   *devidentity.Provider // nil: the workspace has an issuer of its own
+	issuer     *devidentity.Remote   // that one
 	broker     *devbroker.Broker
 	telemetry  *devtelemetry.Store
 	databases  *databases
@@ -196,7 +198,23 @@ func (w *Workspace) Logs() *logs.Store { return w.logs }
 
 // Token makes an access token.
 func (w *Workspace) Token(ctx context.Context, r devidentity.TokenRequest) (string, error) {
+	if w.identity == nil {
+		return "", w.errNotOurs()
+	}
 	return w.identity.Issue(ctx, r)
+}
+
+// RotateKeys makes a new key that signs tokens.
+func (w *Workspace) RotateKeys() (devidentity.Rotation, error) {
+	if w.identity == nil {
+		return devidentity.Rotation{}, w.errNotOurs()
+	}
+	return w.identity.Rotate()
+}
+
+// errNotOurs says why something of the identity provider cannot be done.
+func (w *Workspace) errNotOurs() error {
+	return fmt.Errorf("identity.issuer is %s: only that provider makes tokens and keys", w.urls["identity"])
 }
 
 // Routes are the gateway's.

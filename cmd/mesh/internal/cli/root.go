@@ -65,7 +65,7 @@ func newRoot(d *deps) *cobra.Command {
 	flags.StringVarP(&d.dir, "dir", "C", d.dir, "run as if started in `DIR`")
 	flags.BoolVarP(&d.quiet, "quiet", "q", false, "print results and errors only")
 	flags.BoolVarP(&d.verbose, "verbose", "v", false, "say more")
-	root.AddCommand(newInit(d), newNew(d), newImport(d), newGenerate(d), newDemo(d), newUp(d), newDown(d), newPs(d), newStatus(d), newLogs(d), newRebuild(d), newScale(d), newWait(d), newToken(d), newRoutes(d), newEvents(d),
+	root.AddCommand(newInit(d), newNew(d), newImport(d), newGenerate(d), newDemo(d), newUp(d), newDown(d), newPs(d), newStatus(d), newLogs(d), newRebuild(d), newScale(d), newWait(d), newToken(d), newIdentity(d), newRoutes(d), newEvents(d),
 		newWhy(d), newEnv(d), newExec(d), newRun(d), newValidate(d), newDoctor(d), newSchema(d), newVersion(d), newDash(d), newSmoke(d), newGraph(d), newGuard(d), newDaemon(d))
 	root.AddCommand(newSteer(d)...)
 	wrongArgsAreUsage(root)
