@@ -107,8 +107,14 @@ func (l *loader) checkIdentity() {
 			l.plain([]any{"identity", "users", i, "roles", j}, role)
 		}
 	}
+	seen = map[string]bool{}
 	for i, client := range l.ws.Identity.Clients {
-		l.plain([]any{"identity", "clients", i, "id"}, client.ID)
+		at := []any{"identity", "clients", i, "id"}
+		if seen[client.ID] {
+			l.problems = append(l.problems, l.source.problem(at, "client %q stands here twice", client.ID))
+		}
+		seen[client.ID] = true
+		l.plain(at, client.ID)
 	}
 }
 
