@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/internal/watch"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime/logs"
@@ -174,7 +175,7 @@ func (w *Workspace) running() []*manifest.Service {
 // change, each with one of the files: the one in whose folder a file lies, and the Go services that are built
 // from the module in which it lies. The compiler then finds those that are really
 // new.
-func affected(all, running []*manifest.Service, modules []module, paths []string) map[string]string {
+func affected(all, running []*manifest.Service, modules []gomod.Module, paths []string) map[string]string {
 	changed := map[string]string{}
 	for _, path := range paths {
 		if isManifest(path) {
@@ -194,7 +195,7 @@ func affected(all, running []*manifest.Service, modules []module, paths []string
 // buildsFrom reports whether a service, of Go or by a Dockerfile, is built from
 // the module in which path lies; everything is built from what lies in none, such
 // as go.work.
-func buildsFrom(s, owner *manifest.Service, modules []module, path string) bool {
+func buildsFrom(s, owner *manifest.Service, modules []gomod.Module, path string) bool {
 	if s.Go == "" && s.Dockerfile == "" || !goInput(path) || manual(s) {
 		return false
 	}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ebef7166/mesh/devidentity"
+	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
@@ -258,12 +259,12 @@ func TestAffected(t *testing.T) {
 		{Name: "py", Dir: "/w/services/py"},
 	}
 	all := append(slices.Clone(services), &manifest.Service{Name: "idle", Dir: "/w/services/idle", Go: "."})
-	modules := []module{
-		{"/w/services/a", "w/a", []string{"w/contracts"}},
-		{"/w/services/b", "w/b", []string{"elsewhere"}},
-		{"/w/services/idle", "w/idle", nil},
-		{"/w/contracts", "w/contracts", []string{"w/shared"}},
-		{"/w/shared", "w/shared", nil},
+	modules := []gomod.Module{
+		{Dir: "/w/services/a", Path: "w/a", Requires: []string{"w/contracts"}},
+		{Dir: "/w/services/b", Path: "w/b", Requires: []string{"elsewhere"}},
+		{Dir: "/w/services/idle", Path: "w/idle"},
+		{Dir: "/w/contracts", Path: "w/contracts", Requires: []string{"w/shared"}},
+		{Dir: "/w/shared", Path: "w/shared"},
 	}
 	for path, want := range map[string]string{
 		"/w/services/a/x.go":              "a",

@@ -239,6 +239,14 @@ func TestWhatHasNotChangedIsNotBuilt(t *testing.T) {
 	built("nothing again", false, "a", "b", "c", "outside")
 	r.write(filepath.Join(r.Dir, "services", "a", "extra.txt"), "embedded, perhaps")
 	built("a file that is not Go", true, "a")
+	other := filepath.Join(t.TempDir(), "other") // a folder that no go.work names
+	r.write(filepath.Join(other, "go.mod"), "module example.test/other\ngo 1.26\n")
+	r.write(filepath.Join(other, "other.go"), "package other\nconst Text = \"first\"\n")
+	r.write(filepath.Join(r.Dir, "outside", "go.mod"), "module example.test/outside\ngo 1.26\nrequire example.test/other v0.0.0\nreplace example.test/other => "+other+"\n")
+	r.write(filepath.Join(r.Dir, "outside", "main.go"), "package main\nimport \"example.test/other\"\nfunc main() { println(other.Text) }\n")
+	built("a requirement", true, "outside")
+	r.write(filepath.Join(other, "other.go"), "package other\nconst Text = \"second\"\n")
+	built("a folder in place of a module", true, "outside")
 	t.Setenv("GOFLAGS", "-trimpath")
 	built("the environment", true, "a", "b", "c", "outside")
 	if err := os.Remove(filepath.Join(r.Bin, "c", last["c"].Name())); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
+	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/process"
@@ -51,27 +52,11 @@ func (b *Builder) compile(ctx context.Context, t target, services []*manifest.Se
 
 // members are the module folders of the go.work, absolute.
 func (b *Builder) members() []string {
-	path := filepath.Join(b.Dir, "go.work")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	work, err := modfile.ParseWork(path, data, nil)
+	dirs, err := gomod.Members(b.Dir)
 	if err != nil {
 		return []string{b.Dir} // go build will say what is wrong with it
 	}
-	var dirs []string
-	for _, use := range work.Use {
-		dirs = append(dirs, absolute(b.Dir, use.Path))
-	}
 	return dirs
-}
-
-func absolute(base, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(base, filepath.FromSlash(path))
 }
 
 func within(path, dir string) bool {
@@ -254,7 +239,7 @@ func (r *round) workWithout(said string) (string, error) {
 	dropped := false
 	for _, use := range slices.Clone(work.Use) {
 		member := use.Path // DropUse empties it
-		dir := absolute(r.dir, member)
+		dir := gomod.Absolute(r.dir, member)
 		if err := work.DropUse(member); err != nil {
 			return "", err
 		}

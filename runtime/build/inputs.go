@@ -13,8 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/modfile"
-
+	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
@@ -78,7 +77,8 @@ func (r *round) modules() []string {
 		todo = todo[1:]
 		if !found[dir] {
 			found[dir] = true
-			todo = append(todo, replaced(dir)...)
+			module, _ := gomod.Read(dir) // what cannot be read, go build will tell
+			todo = append(todo, module.Replaced...)
 		}
 	}
 	var dirs []string
@@ -86,26 +86,6 @@ func (r *round) modules() []string {
 		dirs = append(dirs, dir)
 	}
 	slices.Sort(dirs)
-	return dirs
-}
-
-// replaced are the folders that a module uses in place of other modules.
-func replaced(dir string) []string {
-	path := filepath.Join(dir, "go.mod")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil // go build will say so
-	}
-	file, err := modfile.ParseLax(path, data, nil)
-	if err != nil {
-		return nil
-	}
-	var dirs []string
-	for _, replace := range file.Replace {
-		if modfile.IsDirectoryPath(replace.New.Path) {
-			dirs = append(dirs, absolute(dir, replace.New.Path))
-		}
-	}
 	return dirs
 }
 

@@ -1,0 +1,78 @@
+// Package gomod reads which modules a go.work names and what they need (the Go
+// modules reference, "go.mod files" and "Workspaces").
+package gomod
+
+import (
+	"os"
+	"path/filepath"
+
+	"golang.org/x/mod/modfile"
+)
+
+// Module is a Go module in a folder.
+type Module struct {
+	Dir      string   // absolute, where that of Read was
+	Path     string   // by which others import it
+	Requires []string // paths of modules
+	Replaced []string // folders that it uses in place of modules, absolute like Dir
+}
+
+// Members are the folders of the modules of dir's go.work. Without a go.work
+// there are none; the error is for one that cannot be read.
+func Members(dir string) ([]string, error) {
+	path := filepath.Join(dir, "go.work")
+	data, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	work, err := modfile.ParseWork(path, data, nil)
+	if err != nil {
+		return nil, err
+	}
+	dirs := make([]string, len(work.Use))
+	for i, use := range work.Use {
+		dirs[i] = Absolute(dir, use.Path)
+	}
+	return dirs, nil
+}
+
+// Read reads the go.mod of a folder.
+func Read(dir string) (Module, error) {
+	path := filepath.Join(dir, "go.mod")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Module{}, err
+	}
+	file, err := modfile.Parse(path, data, nil)
+	if err != nil {
+		file, err = modfile.ParseLax(path, data, nil) // of a newer Go; this one takes no replace
+	}
+	if err != nil {
+		return Module{}, err
+	}
+	m := Module{Dir: dir}
+	if file.Module != nil {
+		m.Path = file.Module.Mod.Path
+	}
+	for _, r := range file.Require {
+		m.Requires = append(m.Requires, r.Mod.Path)
+	}
+	for _, r := range file.Replace {
+		if modfile.IsDirectoryPath(r.New.Path) {
+			m.Replaced = append(m.Replaced, Absolute(dir, r.New.Path))
+		}
+	}
+	return m, nil
+}
+
+// Absolute is a path of a go.work or go.mod in base.
+func Absolute(base, path string) string {
+	at := filepath.FromSlash(path)
+	if filepath.IsAbs(at) {
+		return filepath.Clean(at)
+	}
+	return filepath.Join(base, at)
+}

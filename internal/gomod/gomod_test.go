@@ -1,0 +1,51 @@
+package gomod
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMembers(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	if dirs, err := Members(dir); len(dirs) > 0 || err != nil {
+		t.Errorf("without a go.work: %v %v", dirs, err)
+	}
+	write(t, filepath.Join(dir, "go.work"), "go 1.26\nuse (\n\t./a\n\t"+outside+"\n)\n")
+	dirs, err := Members(dir)
+	if want := []string{filepath.Join(dir, "a"), outside}; err != nil || !slices.Equal(dirs, want) {
+		t.Errorf("%v %v", dirs, err)
+	}
+	write(t, filepath.Join(dir, "go.work"), "use (\n")
+	if _, err := Members(dir); err == nil {
+		t.Error("a broken go.work is read")
+	}
+}
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "go.mod"), "module example.com/a\nrequire (\n\texample.com/b v1.0.0\n\texample.com/c v1.0.0\n)\nreplace example.com/b => ../b\nreplace example.com/c => example.com/d v1.0.0\n")
+	m, err := Read(dir)
+	if err != nil || m.Path != "example.com/a" || m.Dir != dir || !slices.Equal(m.Requires, []string{"example.com/b", "example.com/c"}) ||
+		!slices.Equal(m.Replaced, []string{filepath.Join(filepath.Dir(dir), "b")}) {
+		t.Errorf("%+v %v", m, err)
+	}
+	write(t, filepath.Join(dir, "go.mod"), "module example.com/a\nrequire example.com/b v1.0.0\nnew directive\n")
+	if m, err := Read(dir); err != nil || len(m.Requires) != 1 {
+		t.Errorf("of a newer Go: %+v %v", m, err)
+	}
+	if _, err := Read(filepath.Join(dir, "none")); !os.IsNotExist(err) {
+		t.Errorf("%v", err)
+	}
+}
