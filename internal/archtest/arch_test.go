@@ -44,15 +44,15 @@ var arrows = map[string][]string{
 }
 
 type listed struct {
-	ImportPath string
-	Dir        string
-	GoFiles    []string
-	Imports    []string
+	ImportPath                         string
+	Dir                                string
+	GoFiles, TestGoFiles, XTestGoFiles []string
+	Imports                            []string
 }
 
 func packages(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", module+"...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,TestGoFiles,XTestGoFiles,Imports", module+"...")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +139,35 @@ func TestStartingProcesses(t *testing.T) {
 			if calls.Match(text) {
 				t.Errorf("%s/%s starts a process by itself", name, file)
 			}
+		}
+	}
+}
+
+// TestSecurityPage holds that each test exists that docs/security.md names.
+func TestSecurityPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	for _, p := range packages(t) {
+		for _, file := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			text, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
+				tests[string(found[1])] = true
+			}
+		}
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllSubmatch(page, -1)
+	if len(named) == 0 {
+		t.Error("the page names no test")
+	}
+	for _, n := range named {
+		if !tests[string(n[1])] {
+			t.Errorf("there is no %s", n[1])
 		}
 	}
 }
