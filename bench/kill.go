@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -88,11 +89,15 @@ func stateOf(pid int) (state string, parent int) {
 func (b *bench) killed(dir string, both bool) {
 	cmd := exec.Command(b.mesh, "up", "-d", "-q")
 	cmd.Dir = dir
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	check(cmd.Start())
 	time.Sleep(time.Duration(rand.Int64N(int64(400 * time.Millisecond)))) // the moment is random
 	guard, daemon := b.daemons(dir)
-	for begun := time.Now(); daemon == 0 && time.Since(begun) < 5*time.Second; {
-		guard, daemon = b.daemons(dir)
+	for begun := time.Now(); daemon == 0; guard, daemon = b.daemons(dir) {
+		if time.Since(begun) > time.Minute {
+			check(fmt.Errorf("no daemon started within a minute: %s", said.String()))
+		}
 	}
 	if both {
 		sigkill(guard)

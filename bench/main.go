@@ -37,6 +37,14 @@ func main() {
 		check(supervise(os.Args[2:]))
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == "__backend" {
+		check(backend(os.Args[2]))
+		return
+	}
+	if len(os.Args) == 5 && os.Args[1] == "__reverseproxy" {
+		check(reverseProxy(os.Args[2], os.Args[3], os.Args[4]))
+		return
+	}
 	check(run())
 }
 
@@ -62,7 +70,7 @@ func run() error {
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
 	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold,
 		"many": b.many, "chain": b.chain, "reload": b.reload, "save": b.save, "kill": b.kill, "stop": b.stop, "logs": b.logs, "builds": b.builds, "crash": b.crash,
-		"containers": b.containers}
+		"containers": b.containers, "gateway": b.gateway}
 	for _, name := range names {
 		if all[name] == nil {
 			return fmt.Errorf("no figure is called %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
