@@ -18,23 +18,32 @@ import (
 func serve(t *testing.T) (*Registry, *api.Client) {
 	t.Helper()
 	r := fresh(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	var owner sync.WaitGroup
-	owner.Go(func() { _ = r.Run(ctx) })
+	ended := served(t, r)
 	server := httptest.NewServer(r.Handler())
 	transport := &http.Transport{}
 	t.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
 		transport.CloseIdleConnections()
-		cancel()
-		owner.Wait()
+		ended()
 	})
 	client, err := api.NewClient(&api.Config{Address: server.URL, HttpClient: &http.Client{Transport: transport}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r, client
+}
+
+// served runs a registry until the function that it returns is called.
+func served(t *testing.T, r *Registry) (ended func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var owner sync.WaitGroup
+	owner.Go(func() { check0(t, r.Run(ctx)) })
+	return func() {
+		cancel()
+		owner.Wait()
+	}
 }
 
 func must[T any](t *testing.T) func(T, error) T {

@@ -2,7 +2,6 @@ package kv
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -73,7 +72,7 @@ func (s *Session) Validate() error {
 }
 
 // invalid is an error with Consul's words, which begin with a capital.
-func invalid(format string, args ...any) error { return errors.New(fmt.Sprintf(format, args...)) }
+func invalid(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 // NewSession returns a session with Consul's lock delay.
 func NewSession() Session { return Session{LockDelay: defaultLockDelay} }
