@@ -37,6 +37,10 @@ func main() {
 		check(supervise(os.Args[2:]))
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == "__nats" {
+		check(serveNATS(os.Args[2]))
+		return
+	}
 	check(run())
 }
 
@@ -61,7 +65,7 @@ func run() error {
 	}
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
 	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold,
-		"many": b.many, "chain": b.chain, "reload": b.reload, "save": b.save, "kill": b.kill, "stop": b.stop, "logs": b.logs, "builds": b.builds, "crash": b.crash,
+		"many": b.many, "chain": b.chain, "reload": b.reload, "save": b.save, "kill": b.kill, "stop": b.stop, "logs": b.logs, "builds": b.builds, "crash": b.crash, "registry": b.registry,
 		"containers": b.containers}
 	for _, name := range names {
 		if all[name] == nil {

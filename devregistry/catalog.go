@@ -41,6 +41,22 @@ func (t tagged) shape() any {
 	for _, entry := range t {
 		tags[entry.ServiceName] = append(tags[entry.ServiceName], entry.ServiceTags...)
 	}
+	return distinct(tags)
+}
+
+// tags are those of each service.
+func (r *Registry) tags() map[string][]string {
+	tags := make(map[string][]string, len(r.names))
+	for name, instances := range r.names {
+		tags[name] = nil
+		for _, s := range instances {
+			tags[name] = append(tags[name], s.Tags...)
+		}
+	}
+	return distinct(tags)
+}
+
+func distinct(tags map[string][]string) map[string][]string {
 	for name, all := range tags {
 		slices.Sort(all)
 		tags[name] = list(slices.Compact(all))
@@ -52,6 +68,9 @@ func (r *Registry) catalogServices(c *call) (any, error) {
 	return r.watch(c, allServices, func() any {
 		if c.otherNodes() {
 			return tagged{}
+		}
+		if !c.has("filter") {
+			return r.tags()
 		}
 		all := make(tagged, 0, len(r.services))
 		for _, s := range r.services {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -83,26 +84,29 @@ func (r *Registry) answer(c *call, h handler) error {
 	if err != nil || value == nil {
 		return err
 	}
-	shared, watched := value.(watched)
-	if watched {
-		value = shared.value
+	body, err := r.render(c, f, value)
+	if err == nil {
+		body.write(c.w)
 	}
-	if ready, ok := value.(rendered); ok {
-		ready.write(c.w)
-		return nil
+	return err
+}
+
+// render makes JSON of what a handler gave. What is shared is made once.
+func (r *Registry) render(c *call, f *filter, value any) (body rendered, err error) {
+	switch v := value.(type) {
+	case *shared:
+		<-v.made // soon: its maker waits for nobody
+		return v.body, v.err
+	case watched:
+		body, err = nil, fail(http.StatusInternalServerError, "the answer could not be made")
+		defer func() { r.kept.put(v.share, body, err) }()
+		value = v.value
 	}
-	if value, err = f.sift(value); err != nil {
-		return err
-	}
-	body, err := marshal(c, value)
+	sifted, err := f.sift(value)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if watched {
-		r.kept.put(shared.key, shared.index, body)
-	}
-	body.write(c.w)
-	return nil
+	return marshal(c, sifted)
 }
 
 // rendered is an answer as JSON.
@@ -117,6 +121,7 @@ func marshal(c *call, value any) (rendered, error) {
 
 func (b rendered) write(w http.ResponseWriter) {
 	h := w.Header()
+	h["Content-Length"] = []string{strconv.Itoa(len(b))} // or it is sent in chunks
 	h["Content-Type"] = []string{"application/json"}
 	h["Vary"] = []string{"Accept-Encoding"}
 	_, _ = w.Write(b)

@@ -5,12 +5,10 @@ import (
 	"sync"
 )
 
-// watched is an answer to a blocking query: true at an index, and the same for
-// everybody who asks with the same options while the index stays.
+// watched is an answer to a blocking query that has yet to be written as JSON.
 type watched struct {
 	value any
-	index uint64
-	key   string
+	share *shared
 }
 
 // watch answers a query, blocking (with ?index) or not. read runs with the lock
@@ -33,12 +31,13 @@ func (r *Registry) watch(c *call, topic string, read func() any) (any, error) {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	index, key := r.topics.at(topic), c.key()
+	index := r.topics.at(topic)
 	c.stamp(index)
-	if body, ok := r.kept.get(key, index); ok {
-		return body, nil
+	share, mine := r.kept.claim(c.key(), index)
+	if !mine {
+		return share, nil
 	}
-	return watched{value: read(), index: index, key: key}, nil
+	return watched{read(), share}, nil
 }
 
 // key is what tells two queries apart, leaving out how they wait.
@@ -65,36 +64,45 @@ const (
 // keeper keeps answers as JSON, so that many watchers of one service cost one
 // encoding a change, and balancers that poll cost none.
 type keeper struct {
-	mu    sync.RWMutex
+	mu    sync.Mutex
 	bytes int
-	of    map[string]keptAnswer
+	of    map[string]*shared
 }
 
-type keptAnswer struct {
+// shared is an answer that is the same for everybody who asks with the same
+// options while the index stays. The first to ask makes it, the others wait.
+type shared struct {
 	index uint64
+	made  chan struct{} // closed when body and err are there
 	body  rendered
+	err   error
 }
 
-func (k *keeper) get(key string, index uint64) (rendered, bool) {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	a, ok := k.of[key]
-	return a.body, ok && a.index == index
-}
-
-func (k *keeper) put(key string, index uint64, body rendered) {
-	if len(key) > maxKeptKey || len(body) > maxKeptBytes/16 {
-		return
-	}
+// claim returns the answer to a query at an index, and whether the caller is the
+// one who has to make it.
+func (k *keeper) claim(key string, index uint64) (share *shared, mine bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.of[key]
-	if before.index > index {
-		return
+	if before != nil && before.index == index {
+		return before, false
 	}
-	if k.of == nil || len(k.of) >= maxKept || k.bytes+len(body) > maxKeptBytes {
-		k.of, k.bytes, before = map[string]keptAnswer{}, 0, keptAnswer{}
+	share = &shared{index: index, made: make(chan struct{})}
+	if len(key) > maxKeptKey || before != nil && before.index > index {
+		return share, true
 	}
-	k.of[key] = keptAnswer{index, body}
-	k.bytes += len(body) - len(before.body)
+	if k.of == nil || len(k.of) >= maxKept || k.bytes > maxKeptBytes {
+		k.of, k.bytes = map[string]*shared{}, 0
+	}
+	k.of[key] = share
+	return share, true
+}
+
+// put gives everybody who waits for an answer what became of it.
+func (k *keeper) put(share *shared, body rendered, err error) {
+	share.body, share.err = body, err
+	close(share.made)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.bytes += len(body) // also of one that was replaced: the bound is reached the sooner
 }
