@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 )
 
@@ -31,4 +32,47 @@ func BenchmarkLookup(b *testing.B) {
 			resp.Body.Close()
 		}
 	})
+}
+
+// BenchmarkWatch changes one service of ten instances under the eyes of 200
+// blocking queries; an operation is a change that all have seen.
+func BenchmarkWatch(b *testing.B) {
+	const watchers = 200
+	r := fresh(b)
+	for i := range 10 {
+		r.Register(Instance{ID: fmt.Sprint("i", i), Service: "web", Address: "127.0.0.1", Port: i + 1})
+	}
+	server := httptest.NewServer(r.Handler())
+	defer server.Close()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: watchers}}
+	defer client.CloseIdleConnections()
+	ask := func(index string) (next string) {
+		resp, err := client.Get(server.URL + "/v1/health/service/web?passing&index=" + index)
+		if err != nil {
+			b.Error(err)
+			return ""
+		}
+		defer resp.Body.Close()
+		io.Copy(io.Discard, resp.Body)
+		return resp.Header.Get("X-Consul-Index")
+	}
+	var seen, watching sync.WaitGroup
+	indexes := make([]string, watchers)
+	for i := range indexes {
+		indexes[i] = ask("")
+	}
+	port := 100
+	for b.Loop() {
+		port++
+		seen.Add(watchers)
+		for i := range indexes {
+			watching.Go(func() {
+				indexes[i] = ask(indexes[i])
+				seen.Done()
+			})
+		}
+		r.Register(Instance{ID: "i0", Service: "web", Address: "127.0.0.1", Port: port})
+		seen.Wait()
+	}
+	watching.Wait()
 }

@@ -16,6 +16,7 @@ func TestFilters(t *testing.T) {
 	register(t, c, "web-1", &api.AgentServiceCheck{CheckID: "alive", TTL: "1h", Status: "warning"})
 	check0(t, c.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: "web-2", Name: "web", Tags: []string{"v2"}, Port: 9000, Meta: map[string]string{"team": "b"}}))
 	r.Register(cart("cart-1"))
+	h := r.Handler()
 	for _, tt := range []struct{ path, with, without string }{
 		{`agent/services?filter=Meta.team == "a"`, `"web-1":`, `"web-2":`},
 		{`agent/services?filter=Service matches "^ca"`, `"cart-1":`, `"web-1":`},
@@ -34,7 +35,7 @@ func TestFilters(t *testing.T) {
 		{`health/node/mesh?filter=CheckID == alive`, `"alive"`, `"mesh:cart-1"`},
 		{`health/state/any?filter=ServiceName == "cart"`, `"mesh:cart-1"`, `"alive"`},
 	} {
-		code, body := ask(r, tt.path)
+		code, body := ask(h, tt.path)
 		if code != 200 || !strings.Contains(body, tt.with) || strings.Contains(body, tt.without) {
 			t.Errorf("%s: %d %s; want %s without %s", tt.path, code, body, tt.with, tt.without)
 		}
@@ -42,15 +43,15 @@ func TestFilters(t *testing.T) {
 }
 
 // ask gets a path whose filter is written plainly.
-func ask(r *Registry, path string) (code int, body string) {
+func ask(h http.Handler, path string) (code int, body string) {
 	path, expression, _ := strings.Cut(path, "filter=")
 	w := httptest.NewRecorder()
-	r.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/"+path+"filter="+url.QueryEscape(expression), nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/"+path+"filter="+url.QueryEscape(expression), nil))
 	return w.Code, w.Body.String()
 }
 
 func TestFiltersThatAreRefused(t *testing.T) {
-	r := fresh(t)
+	h := fresh(t).Handler()
 	for expression, text := range map[string]string{
 		`Port >`:         "Failed to create filter: 1:6",
 		`Nope == 1`:      `Failed to filter`,
@@ -60,11 +61,11 @@ func TestFiltersThatAreRefused(t *testing.T) {
 		"ID == a" + strings.Repeat(" and ID == b", 400):                       "longer than",
 		strings.Repeat("not ", 1000) + "ID == a or " + strings.Repeat("(", 9): "Failed to create filter",
 	} {
-		if code, body := ask(r, "agent/services?filter="+expression); code != 400 || !strings.Contains(body, text) {
+		if code, body := ask(h, "agent/services?filter="+expression); code != 400 || !strings.Contains(body, text) {
 			t.Errorf("%.60s: %d %s, want 400 with %q", expression, code, body, text)
 		}
 	}
-	if code, body := ask(r, "agent/self?filter=ID == a"); code != 400 || !strings.Contains(body, "takes none") {
+	if code, body := ask(h, "agent/self?filter=ID == a"); code != 400 || !strings.Contains(body, "takes none") {
 		t.Errorf("where there is nothing to filter: %d %s", code, body)
 	}
 }

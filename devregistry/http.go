@@ -95,8 +95,12 @@ func (r *Registry) answer(c *call, h handler) error {
 func (r *Registry) render(c *call, f *filter, value any) (body rendered, err error) {
 	switch v := value.(type) {
 	case *shared:
-		<-v.made // soon: its maker waits for nobody
-		return v.body, v.err
+		select {
+		case <-v.made: // soon: its maker waits for nobody
+			return v.body, v.err
+		case <-c.Context().Done():
+			return nil, c.Context().Err()
+		}
 	case watched:
 		body, err = nil, fail(http.StatusInternalServerError, "the answer could not be made")
 		defer func() { r.kept.put(v.share, body, err) }()
