@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -75,4 +76,19 @@ func BenchmarkWatch(b *testing.B) {
 		seen.Wait()
 	}
 	watching.Wait()
+}
+
+// BenchmarkRegister registers instances with a TTL check, a thousand in turn.
+func BenchmarkRegister(b *testing.B) {
+	h := fresh(b).Handler()
+	i := 0
+	for b.Loop() {
+		i++
+		body := fmt.Sprintf(`{"ID":"i%d","Name":"s%d","Tags":["%d"],"Address":"127.0.0.1","Port":8080,"Check":{"TTL":"60s","Status":"passing"}}`, i%1000, i%100, i)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/v1/agent/service/register", strings.NewReader(body)))
+		if w.Code != http.StatusOK {
+			b.Fatal(w.Body)
+		}
+	}
 }
