@@ -129,8 +129,8 @@ func atOnce(n int, operation func(i int)) time.Duration {
 	return time.Since(begun) / time.Duration(n)
 }
 
-// deliveries changes one service at a steady pace under the eyes of all watchers
-// and returns how late each saw each change.
+// deliveries changes the instances of one service in turn, at a steady pace under
+// the eyes of all watchers, and returns how late each saw each change.
 func deliveries(p watcher) []time.Duration {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -152,7 +152,7 @@ func deliveries(p watcher) []time.Duration {
 		mu.Lock()
 		sent[value] = time.Now()
 		mu.Unlock()
-		check(p.register("s0", "i0", value))
+		check(p.register("s0", fmt.Sprintf("i%d", i*registryServices%registryInstances), value))
 		time.Sleep(registryPace) // what is measured is single changes
 	}
 	time.Sleep(time.Second) // what is late by more is lost

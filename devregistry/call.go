@@ -103,22 +103,34 @@ func (c *call) stamp(index uint64) {
 }
 
 // reach is where the sender of a request may have checks sent: a process of this
-// machine to loopback and the containers, a container to containers alone, since
-// loopback is not its own.
+// machine to loopback and the containers, anybody else to containers alone, since
+// loopback is not theirs.
 func (c *call) reach(containers []netip.Prefix) probe.Reach {
-	from, err := netip.ParseAddrPort(c.RemoteAddr)
-	if err != nil || c.overBridge(from.Addr().Unmap(), containers) {
-		return containers
+	if c.fromHere() {
+		return append(probe.Loopback(), containers...)
 	}
-	return append(probe.Loopback(), containers...)
+	return containers
 }
 
-// overBridge reports whether from is a container. This machine's own processes
-// come to the bridge's address from that address.
-func (c *call) overBridge(from netip.Addr, containers []netip.Prefix) bool {
-	inside := slices.ContainsFunc(containers, func(p netip.Prefix) bool { return p.Contains(from) })
-	at, ok := c.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	return inside && (!ok || at.AddrPort().Addr().Unmap() != from)
+// fromHere reports whether a request comes from this machine: over loopback, or
+// from an address of its own, as its processes come to the containers' bridge.
+func (c *call) fromHere() bool {
+	from, err := netip.ParseAddrPort(c.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip := from.Addr().Unmap()
+	if at, ok := c.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && at.AddrPort().Addr().Unmap() == ip {
+		return true
+	}
+	if ip.IsLoopback() {
+		return true
+	}
+	own, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip.AsSlice())
+	})
 }
 
 // statusError is an error that chose its HTTP status.

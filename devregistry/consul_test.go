@@ -269,5 +269,6 @@ func FuzzRegistrationBody(f *testing.F) {
 		if (w.Code == 200) != (len(r.services) == 1) {
 			t.Errorf("status %d with %d services", w.Code, len(r.services))
 		}
+		consistent(t, r)
 	})
 }
