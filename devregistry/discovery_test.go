@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,8 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -145,18 +146,17 @@ backend web
 	answersOf(t, client, "web-3")
 }
 
-// answersOf asks until an instance answers.
+// answersOf asks until an instance answers. HAProxy may have yet to listen.
 func answersOf(t *testing.T, client *http.Client, id string) {
 	t.Helper()
-	for t.Context().Err() == nil {
+	for ; t.Context().Err() == nil; time.Sleep(10 * time.Millisecond) {
 		resp, err := client.Get("http://web/")
 		if err != nil {
-			continue // HAProxy has yet to listen
+			continue
 		}
-		text := make([]byte, 100)
-		n, _ := resp.Body.Read(text)
+		text, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if strings.Contains(string(text[:n]), id) {
+		if string(text) == id {
 			return
 		}
 	}
