@@ -20,6 +20,7 @@ func TestFilters(t *testing.T) {
 	for _, tt := range []struct{ path, with, without string }{
 		{`agent/services?filter=Meta.team == "a"`, `"web-1":`, `"web-2":`},
 		{`agent/services?filter=Service matches "^ca"`, `"cart-1":`, `"web-1":`},
+		{`agent/services?filter=(((((ID == "web-1" and Port == 8000)))))`, `"web-1":`, `"web-2":`},
 		{`agent/checks?filter=Status == warning`, `"alive":`, `"mesh:cart-1":`},
 		{`agent/members?filter=Name == mesh`, `"Name":"mesh"`, `[]`},
 		{`catalog/nodes?filter=Node == other`, `[]`, `mesh`},
