@@ -30,8 +30,8 @@ const (
 
 // backend answers /s and /l on an address with as little work as possible; it is
 // run by this program as a child: bench __backend ADDRESS.
-func backend(address string) error {
-	ln, err := net.Listen("tcp", address)
+func backend(args []string) error {
+	ln, err := net.Listen("tcp", args[0])
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,8 @@ func backend(address string) error {
 // reverseProxy is the least that a Go program can do: net/http's own proxy, with
 // connections enough, and a look at a token that is known. It is run by this
 // program as a child: bench __reverseproxy ADDRESS TARGET TOKEN.
-func reverseProxy(address, target, token string) error {
+func reverseProxy(args []string) error {
+	address, target, token := args[0], args[1], args[2]
 	to, err := url.Parse(target)
 	if err != nil {
 		return err

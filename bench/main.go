@@ -31,18 +31,16 @@ type bench struct {
 	short int // figures that fell short
 }
 
+// children are what this program runs itself as, to have something to compare with
+// in a process of its own.
+var children = map[string]func(args []string) error{
+	"__supervise": supervise, "__backend": backend, "__reverseproxy": reverseProxy, "__nats": serveNATS,
+}
+
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) > 3 && os.Args[1] == "__supervise" {
-		check(supervise(os.Args[2:]))
-		return
-	}
-	if len(os.Args) == 3 && os.Args[1] == "__backend" {
-		check(backend(os.Args[2]))
-		return
-	}
-	if len(os.Args) == 5 && os.Args[1] == "__reverseproxy" {
-		check(reverseProxy(os.Args[2], os.Args[3], os.Args[4]))
+	if len(os.Args) > 2 && children[os.Args[1]] != nil {
+		check(children[os.Args[1]](os.Args[2:]))
 		return
 	}
 	check(run())
@@ -70,7 +68,7 @@ func run() error {
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
 	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold,
 		"many": b.many, "chain": b.chain, "reload": b.reload, "save": b.save, "kill": b.kill, "stop": b.stop, "logs": b.logs, "builds": b.builds, "crash": b.crash,
-		"containers": b.containers, "gateway": b.gateway}
+		"containers": b.containers, "gateway": b.gateway, "registry": b.registry}
 	for _, name := range names {
 		if all[name] == nil {
 			return fmt.Errorf("no figure is called %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))

@@ -2,75 +2,82 @@ package devregistry
 
 import (
 	"net/http"
-	"slices"
+
+	"github.com/ebef7166/mesh/devregistry/internal/probe"
 )
 
-// ownCheck is the type of the check that mesh puts on what it runs itself.
-const ownCheck = "mesh"
-
-// sameAs says whether registering o over c would change what a reader sees.
-func (c *check) sameAs(o *check) bool {
-	return c.name == o.name && c.notes == o.notes && c.kind == o.kind && c.serviceID == o.serviceID &&
-		c.ttl == o.ttl && c.reapAfter == o.reapAfter && slices.Equal(c.serviceTags, o.serviceTags)
+func (r *Registry) agentChecks(*call) (any, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	answer := make(table[healthCheck], len(r.checks))
+	for id, c := range r.checks {
+		answer[id] = c.wire(r.node)
+	}
+	return answer, nil
 }
 
-func (r *Registry) registerCheck(_ http.ResponseWriter, req *http.Request) (any, error) {
+func (r *Registry) registerCheck(c *call) (any, error) {
 	var body checkDefinition
-	if err := decode(req, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	if body.Name == "" {
 		return nil, fail(http.StatusBadRequest, "Missing check name")
 	}
-	c, err := body.parse(body.Name, body.Name)
+	added, err := body.parse(body.Name, body.Name, c.reach(r.config.Containers))
 	if err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.serviceID != "" {
-		s, ok := r.services[c.serviceID]
+	if added.serviceID != "" {
+		s, ok := r.services[added.serviceID]
 		if !ok {
-			return nil, fail(http.StatusNotFound, "ServiceID %q does not exist", c.serviceID)
+			return nil, fail(http.StatusNotFound, "ServiceID %q does not exist", added.serviceID)
 		}
-		c.serviceName, c.serviceTags = s.Service, s.Tags
+		added.serviceName, added.serviceTags = s.Service, s.Tags
 	}
-	r.putCheck(c)
-	r.changedLocked(r.concerned(c)...)
+	if len(r.checks) >= maxChecks {
+		return nil, fail(http.StatusInsufficientStorage, "the registry holds %d checks, its limit", maxChecks)
+	}
+	if r.addCheck(added) {
+		r.checkChanged(added)
+	}
 	return nil, nil
 }
 
-func (r *Registry) deregisterCheck(_ http.ResponseWriter, req *http.Request) (any, error) {
-	id := req.PathValue("id")
+func (r *Registry) deregisterCheck(c *call) (any, error) {
+	id := c.PathValue("id")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.removeCheck(id) {
-		return nil, fail(http.StatusNotFound, "Unknown check ID %q. Ensure that the check ID is passed, not the check name.", id)
+		return nil, unknownCheck(id)
 	}
 	return nil, nil
+}
+
+func unknownCheck(id string) error {
+	return fail(http.StatusNotFound, "Unknown check ID %q. Ensure that the check ID is passed, not the check name.", id)
 }
 
 // reportTTL handles pass, warn and fail.
 func (r *Registry) reportTTL(status string) handler {
-	return func(_ http.ResponseWriter, req *http.Request) (any, error) {
-		return nil, r.report(req.PathValue("id"), status, req.URL.Query().Get("note"))
+	return func(c *call) (any, error) {
+		return nil, r.report(c.PathValue("id"), status, c.q.Get("note"))
 	}
 }
 
-func (r *Registry) updateTTL(_ http.ResponseWriter, req *http.Request) (any, error) {
+func (r *Registry) updateTTL(c *call) (any, error) {
 	var body struct{ Status, Output string }
-	if err := decode(req, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	switch body.Status {
 	case statusPassing, statusWarning, statusCritical:
-		return nil, r.report(req.PathValue("id"), body.Status, body.Output)
+		return nil, r.report(c.PathValue("id"), body.Status, body.Output)
 	}
 	return nil, fail(http.StatusBadRequest, "Invalid check status: '%s'", body.Status)
 }
-
-// maxOutput is how much of a check's output is kept, as in Consul.
-const maxOutput = 4 << 10
 
 // report sets a TTL check's status and gives it another TTL to live.
 func (r *Registry) report(id, status, output string) error {
@@ -78,16 +85,12 @@ func (r *Registry) report(id, status, output string) error {
 	defer r.mu.Unlock()
 	c, ok := r.checks[id]
 	if !ok {
-		return fail(http.StatusNotFound, "Unknown check ID %q. Ensure that the check ID is passed, not the check name.", id)
+		return unknownCheck(id)
 	}
 	if c.ttl == 0 {
 		return fail(http.StatusInternalServerError, "CheckID %q does not have associated TTL", id)
 	}
-	recovered := c.status == statusCritical
 	c.deadline = r.now() + c.ttl
-	r.setStatus(c, status, output[:min(len(output), maxOutput)])
-	if recovered {
-		r.lookAgain() // Run is not waiting for this check's deadline yet
-	}
+	r.setStatus(c, status, output[:min(len(output), probe.MaxOutput)])
 	return nil
 }

@@ -2,7 +2,6 @@ package devregistry
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,24 +17,33 @@ import (
 // client for it.
 func serve(t *testing.T) (*Registry, *api.Client) {
 	t.Helper()
-	r := New()
-	ctx, cancel := context.WithCancel(context.Background())
-	var owner sync.WaitGroup
-	owner.Go(func() { _ = r.Run(ctx) })
+	r := fresh(t)
+	ended := served(t, r)
 	server := httptest.NewServer(r.Handler())
 	transport := &http.Transport{}
 	t.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
 		transport.CloseIdleConnections()
-		cancel()
-		owner.Wait()
+		ended()
 	})
 	client, err := api.NewClient(&api.Config{Address: server.URL, HttpClient: &http.Client{Transport: transport}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r, client
+}
+
+// served runs a registry until the function that it returns is called.
+func served(t *testing.T, r *Registry) (ended func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var owner sync.WaitGroup
+	owner.Go(func() { check0(t, r.Run(ctx)) })
+	return func() {
+		cancel()
+		owner.Wait()
+	}
 }
 
 func must[T any](t *testing.T) func(T, error) T {
@@ -188,27 +196,6 @@ func TestConsulClientNode(t *testing.T) {
 	}
 }
 
-func TestBlockingQuerySeesEachChange(t *testing.T) {
-	r, c := serve(t)
-	var index uint64
-	for i := range 5 {
-		next := make(chan *api.QueryMeta)
-		go func() {
-			_, meta, err := c.Health().Service("cart", "", true, &api.QueryOptions{WaitIndex: index, WaitTime: time.Minute})
-			if err != nil {
-				t.Error(err)
-			}
-			next <- meta
-		}()
-		r.Register(cart(fmt.Sprint("cart-", i)))
-		meta := <-next
-		if meta.LastIndex <= index && i > 0 {
-			t.Fatalf("index %d after %d", meta.LastIndex, index)
-		}
-		index, _ = r.Snapshot()
-	}
-}
-
 func TestBlockingQueryEndsWithItsWait(t *testing.T) {
 	_, c := serve(t)
 	register(t, c, "web-1")
@@ -222,7 +209,7 @@ func TestBlockingQueryEndsWithItsWait(t *testing.T) {
 }
 
 func TestAnswersToWhatIsWrong(t *testing.T) {
-	r := New()
+	r := fresh(t)
 	handler := r.Handler()
 	for _, tt := range []struct {
 		method, path, body string
@@ -235,8 +222,11 @@ func TestAnswersToWhatIsWrong(t *testing.T) {
 		{"GET", "/v1/agent/service/register", "", 405, "method GET not allowed"},
 		{"POST", "/v1/catalog/services", "", 405, "method POST not allowed"},
 		{"GET", "/v1/nonsense", "", 404, "Invalid URL path"},
-		{"GET", "/v1/kv/a", "", 501, "not implemented"},
-		{"GET", "/v1/catalog/services?filter=a", "", 501, "filter"},
+		{"GET", "/v1/query/a", "", 501, "it has no prepared queries"},
+		{"PUT", "/v1/catalog/register", "{}", 501, "it has one node"},
+		{"GET", "/v1/agent/metrics", "", 501, "mesh metrics"},
+		{"PUT", "/v1/agent/maintenance", "", 400, "Missing value for enable"},
+		{"PUT", "/v1/agent/service/maintenance/none?enable=true", "", 404, "Unknown service ID"},
 		{"GET", "/v1/catalog/services?index=x", "", 400, "Invalid index"},
 		{"GET", "/v1/catalog/services?index=1&wait=x", "", 400, "Invalid wait time"},
 		{"GET", "/v1/catalog/services?dc=elsewhere", "", 500, "No path to datacenter"},
@@ -246,7 +236,12 @@ func TestAnswersToWhatIsWrong(t *testing.T) {
 		{"PUT", "/v1/agent/service/register", "{}", 400, "Missing service name"},
 		{"PUT", "/v1/agent/service/register", `{"Name":"a","Port":70000}`, 400, "out of range"},
 		{"PUT", "/v1/agent/service/register", `{"Name":"a","Address":"0.0.0.0"}`, 400, "Invalid service address"},
-		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"HTTP":"http://x","Interval":"1s"}}`, 501, "only TTL"},
+		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"Args":["id"],"Interval":"1s"}}`, 501, "runs no commands"},
+		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"UDP":"127.0.0.1:1","Interval":"1s"}}`, 501, "UDP checks are not implemented"},
+		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"HTTP":"http://127.0.0.1"}}`, 400, "Interval must be > 0"},
+		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"HTTP":"file:///etc/passwd","Interval":"1s"}}`, 400, "no http or https URL"},
+		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"TCP":"127.0.0.1","Interval":"1s"}}`, 400, "missing port"},
+		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"TTL":"1s","FailuresBeforeWarning":2}}`, 400, "can't be higher"},
 		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"TTL":"x"}}`, 400, "Request decode failed"},
 		{"PUT", "/v1/agent/service/register", `{"Name":"a","Check":{"TTL":"1s","Status":"x"}}`, 400, "Bad check status"},
 		{"PUT", "/v1/agent/service/register", `{"Name":"` + strings.Repeat("a", maxBody) + `"}`, 413, "too large"},
@@ -268,12 +263,12 @@ func FuzzRegistrationBody(f *testing.F) {
 	f.Add(`{"Name":"web","Check":{"TTL":"10s","DeregisterCriticalServiceAfter":"1m"}}`)
 	f.Add(`{"name":"web","checks":[{"ttl":1},{"ttl":"1h"}],"weights":{"passing":1}}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		r := New()
+		r := fresh(t)
 		w := httptest.NewRecorder()
 		r.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/v1/agent/service/register", strings.NewReader(body)))
 		if (w.Code == 200) != (len(r.services) == 1) {
 			t.Errorf("status %d with %d services", w.Code, len(r.services))
 		}
-		r.Snapshot()
+		consistent(t, r)
 	})
 }

@@ -15,14 +15,7 @@ import (
 // named serves a registry by DNS and returns its address.
 func named(t *testing.T, r *Registry) string {
 	t.Helper()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
-	if err != nil {
-		t.Skip("the UDP port of the same number is taken")
-	}
+	tcp, udp := bothPorts(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- r.ServeDNS(ctx, udp, tcp) }()
@@ -35,9 +28,29 @@ func named(t *testing.T, r *Registry) string {
 	return tcp.Addr().String()
 }
 
+// bothPorts listens on a TCP port whose UDP port is free too.
+func bothPorts(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	var taken error
+	for range 100 {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		if err == nil {
+			return tcp, udp
+		}
+		taken = err
+		defer tcp.Close() // not before another has been found, or it would be offered again
+	}
+	t.Fatal(taken)
+	return nil, nil
+}
+
 // TestDNS asks by Go's own resolver, which knows nothing of Consul.
 func TestDNS(t *testing.T) {
-	r := New()
+	r := fresh(t)
 	r.Register(Instance{ID: "web-1", Service: "web", Address: "127.0.0.1", Port: 8001, Tags: []string{"v1"}})
 	r.Register(Instance{ID: "web-2", Service: "web", Address: "127.0.0.2", Port: 8002, Tags: []string{"v2"}})
 	r.Register(Instance{ID: "six-1", Service: "six", Address: "::1", Port: 8003})
@@ -78,7 +91,7 @@ func TestDNS(t *testing.T) {
 }
 
 func TestDNSTellsWhatIsSoNow(t *testing.T) {
-	r := New()
+	r := fresh(t)
 	at := named(t, r)
 	ask := func(name string, kind uint16) *dns.Msg {
 		t.Helper()
@@ -121,19 +134,16 @@ func FuzzDNS(f *testing.F) {
 	}
 	f.Add(packet)
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		r := New()
+		r := fresh(t)
 		r.Register(Instance{ID: "web-1", Service: "web", Address: "127.0.0.1", Port: 8001})
 		question := new(dns.Msg)
 		if question.Unpack(packet) != nil {
 			return
 		}
-		answer := new(dns.Msg)
-		answer.SetReply(question)
-		for _, q := range question.Question {
-			r.resolve(answer, q)
-		}
-		if _, err := answer.Pack(); err != nil {
-			t.Errorf("%v: %v", question, err)
+		for _, overUDP := range []bool{true, false} {
+			if _, err := r.reply(question, overUDP).Pack(); err != nil {
+				t.Errorf("%v: %v", question, err)
+			}
 		}
 	})
 }

@@ -1,87 +1,63 @@
 package devregistry
 
-import (
-	"net/http"
-	"net/url"
-	"strconv"
-)
+import "net/http"
 
-// healthService is the query that clients balance by.
-func (r *Registry) healthService(w http.ResponseWriter, req *http.Request) (any, error) {
-	name, q := req.PathValue("name"), req.URL.Query()
-	onlyPassing, err := passingOption(q)
+// healthService is the query that clients balance by
+// (https://developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service).
+func (r *Registry) healthService(c *call) (any, error) {
+	name := c.PathValue("name")
+	onlyPassing, err := flagged(c.q, statusPassing)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.block(w, req, func() uint64 { return r.serviceIndex(name) }); err != nil {
-		return nil, err
-	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	answer := []healthEntry{}
-	for _, s := range r.sortedByName(name) {
-		if hasTags(s, q["tag"]) && (!onlyPassing || r.passing(s)) && !hasNodeMeta(req) {
-			answer = append(answer, healthEntry{nodeWire(r.node), s.agentWire(), r.wireChecks(r.checksOf(s.ID))})
-		}
-	}
-	return answer, nil
-}
-
-// passingOption reads ?passing: present means true, unless it says false.
-func passingOption(q url.Values) (bool, error) {
-	if !q.Has("passing") {
-		return false, nil
-	}
-	if q.Get("passing") == "" {
-		return true, nil
-	}
-	passing, err := strconv.ParseBool(q.Get("passing"))
-	if err != nil {
-		return false, fail(http.StatusBadRequest, "Invalid value for ?passing")
-	}
-	return passing, nil
-}
-
-func (r *Registry) healthChecks(w http.ResponseWriter, req *http.Request) (any, error) {
-	name := req.PathValue("name")
-	if err := r.block(w, req, func() uint64 { return r.serviceIndex(name) }); err != nil {
-		return nil, err
-	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	answer := []healthCheck{}
-	for _, s := range r.sortedByName(name) {
-		for _, c := range r.checksOf(s.ID) {
-			if c.serviceID == s.ID {
-				answer = append(answer, c.wire(r.node))
+	return r.watch(c, ofService+name, func() any {
+		answer := rows[healthEntry]{}
+		for _, s := range r.asked(c, name) {
+			if !onlyPassing || r.status(s) == statusPassing {
+				answer = append(answer, healthEntry{nodeWire(r.node), s.agentWire(), r.wireChecks(r.checksOf(s.ID))})
 			}
 		}
-	}
-	return answer, nil
+		return answer
+	})
 }
 
-func (r *Registry) healthNode(w http.ResponseWriter, req *http.Request) (any, error) {
-	if req.PathValue("node") != r.node {
-		return []healthCheck{}, r.block(w, req, func() uint64 { return r.index })
-	}
-	return r.allChecks(w, req, func(*check) bool { return true })
+func (r *Registry) healthChecks(c *call) (any, error) {
+	name := c.PathValue("name")
+	return r.watch(c, ofService+name, func() any {
+		answer := rows[healthCheck]{}
+		for _, s := range r.asked(c, name) {
+			for _, check := range r.checksOf(s.ID) {
+				if check.serviceID == s.ID {
+					answer = append(answer, check.wire(r.node))
+				}
+			}
+		}
+		return answer
+	})
 }
 
-func (r *Registry) healthState(w http.ResponseWriter, req *http.Request) (any, error) {
-	state := req.PathValue("state")
+func (r *Registry) healthNode(c *call) (any, error) {
+	there := r.isNode(c)
+	return r.watch(c, allChecks, func() any {
+		return r.checksThat(func(*check) bool { return there })
+	})
+}
+
+func (r *Registry) healthState(c *call) (any, error) {
+	state := c.PathValue("state")
 	switch state {
 	case "any", statusPassing, statusWarning, statusCritical:
-		return r.allChecks(w, req, func(c *check) bool { return state == "any" || c.status == state })
+	default:
+		return nil, fail(http.StatusBadRequest, "Invalid check state %q: it is any, passing, warning or critical", state)
 	}
-	return nil, fail(http.StatusBadRequest, "Invalid check state %q", state)
+	return r.watch(c, allChecks, func() any {
+		return r.checksThat(func(check *check) bool {
+			return !c.otherNodes() && (state == "any" || check.status == state)
+		})
+	})
 }
 
-func (r *Registry) allChecks(w http.ResponseWriter, req *http.Request, keep func(*check) bool) (any, error) {
-	if err := r.block(w, req, func() uint64 { return r.index }); err != nil {
-		return nil, err
-	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (r *Registry) checksThat(keep func(*check) bool) rows[healthCheck] {
 	var found []*check
 	for _, c := range r.checks {
 		if keep(c) {
@@ -89,11 +65,11 @@ func (r *Registry) allChecks(w http.ResponseWriter, req *http.Request, keep func
 		}
 	}
 	sortChecks(found)
-	return r.wireChecks(found), nil
+	return r.wireChecks(found)
 }
 
-func (r *Registry) wireChecks(checks []*check) []healthCheck {
-	answer := make([]healthCheck, 0, len(checks))
+func (r *Registry) wireChecks(checks []*check) rows[healthCheck] {
+	answer := make(rows[healthCheck], 0, len(checks))
 	for _, c := range checks {
 		answer = append(answer, c.wire(r.node))
 	}

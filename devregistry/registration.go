@@ -1,12 +1,15 @@
 package devregistry
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
-	"time"
+
+	"github.com/ebef7166/mesh/devregistry/internal/probe"
 )
 
-// serviceRegistration is the body of PUT /v1/agent/service/register.
+// serviceRegistration is the body of PUT /v1/agent/service/register
+// (https://developer.hashicorp.com/consul/api-docs/agent/service#register-service).
 type serviceRegistration struct {
 	ID, Name, Address, Kind string
 	Tags                    []string
@@ -20,18 +23,6 @@ type serviceRegistration struct {
 	Checks                  []checkDefinition
 }
 
-// checkDefinition is a check in a service registration, and the body of
-// PUT /v1/agent/check/register.
-type checkDefinition struct {
-	ID, CheckID, Name, Notes, Status, ServiceID string
-
-	TTL                            duration
-	DeregisterCriticalServiceAfter duration
-
-	HTTP, TCP, UDP, GRPC, H2PING, AliasService, AliasNode, DockerContainerID, OSService string
-	Args                                                                                []string
-}
-
 // Limits of what a registration may say. They are far beyond what anybody
 // means, and keep the memory of a mistake in a loop bounded.
 const (
@@ -39,24 +30,23 @@ const (
 	maxTags     = 256
 	maxMeta     = 64 // as in Consul
 	maxServices = 50_000
+	maxChecks   = 100_000
 )
 
-// parse turns a registration into a service and its checks.
-func (b *serviceRegistration) parse() (*service, []*check, error) {
+// parse turns a registration into a service and its checks, which may be sent
+// within reach.
+func (b *serviceRegistration) parse(reach probe.Reach) (*service, []*check, error) {
 	if err := b.validate(); err != nil {
 		return nil, nil, err
 	}
 	s := &service{
-		Instance: Instance{ID: b.ID, Service: b.Name, Address: b.Address, Port: b.Port, Tags: b.Tags, Meta: b.Meta},
+		Instance: Instance{ID: cmp.Or(b.ID, b.Name), Service: b.Name, Address: b.Address, Port: b.Port, Tags: b.Tags, Meta: b.Meta},
 		weights:  defaultWeights, tagged: b.TaggedAddresses, override: b.EnableTagOverride,
-	}
-	if s.ID == "" {
-		s.ID = b.Name
 	}
 	if b.Weights != nil {
 		s.weights = *b.Weights
 	}
-	checks, err := b.parseChecks(s)
+	checks, err := b.parseChecks(s, reach)
 	return s, checks, err
 }
 
@@ -76,14 +66,14 @@ func (b *serviceRegistration) validate() error {
 		return fail(http.StatusBadRequest, "Invalid Service Meta: Node metadata cannot contain more than %d key/value pairs", maxMeta)
 	case b.Kind != "" || b.SocketPath != "":
 		return fail(http.StatusNotImplemented, "service kinds and socket paths are not implemented by mesh's registry")
-	case b.Weights != nil && (b.Weights.Passing < 1 || b.Weights.Warning < 0):
-		return fail(http.StatusBadRequest, "Invalid Weights: Passing must be greater than 0 and Warning not negative")
+	case b.Weights != nil && (b.Weights.Passing < 1 || b.Weights.Warning < 0 || max(b.Weights.Passing, b.Weights.Warning) > 65535):
+		return fail(http.StatusBadRequest, "Invalid Weights: Passing must be greater than 0, Warning not negative, both at most 65535")
 	}
 	return nil
 }
 
 // parseChecks gives checks without an ID the one that Consul gives them.
-func (b *serviceRegistration) parseChecks(s *service) ([]*check, error) {
+func (b *serviceRegistration) parseChecks(s *service, reach probe.Reach) ([]*check, error) {
 	definitions := b.Checks
 	if b.Check != nil {
 		definitions = append([]checkDefinition{*b.Check}, definitions...)
@@ -94,7 +84,7 @@ func (b *serviceRegistration) parseChecks(s *service) ([]*check, error) {
 		if len(definitions) > 1 {
 			id += ":" + strconv.Itoa(i+1)
 		}
-		c, err := d.parse(id, "Service '"+s.Service+"' check")
+		c, err := d.parse(id, "Service '"+s.Service+"' check", reach)
 		if err != nil {
 			return nil, err
 		}
@@ -104,42 +94,75 @@ func (b *serviceRegistration) parseChecks(s *service) ([]*check, error) {
 	return checks, nil
 }
 
-func (d *checkDefinition) parse(defaultID, defaultName string) (*check, error) {
-	if err := d.validate(); err != nil {
+func (r *Registry) registerService(c *call) (any, error) {
+	var body serviceRegistration
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	c := &check{
-		id: firstOf(d.CheckID, d.ID, defaultID), name: firstOf(d.Name, defaultName), notes: d.Notes,
-		kind: "ttl", status: firstOf(d.Status, statusCritical), serviceID: d.ServiceID,
-		ttl: time.Duration(d.TTL), reapAfter: time.Duration(d.DeregisterCriticalServiceAfter),
+	s, checks, err := body.parse(c.reach(r.config.Containers))
+	if err != nil {
+		return nil, err
 	}
-	return c, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.services[s.ID]; !known && len(r.services) >= maxServices {
+		return nil, fail(http.StatusInsufficientStorage, "the registry holds %d services, its limit", maxServices)
+	}
+	if len(r.checks)+len(checks) > maxChecks {
+		return nil, fail(http.StatusInsufficientStorage, "the registry holds %d checks, and its limit is %d", len(r.checks), maxChecks)
+	}
+	r.addService(s, checks, c.has("replace-existing-checks"))
+	return nil, nil
 }
 
-func (d *checkDefinition) validate() error {
-	switch {
-	case d.HTTP != "" || d.TCP != "" || d.UDP != "" || d.GRPC != "" || d.H2PING != "" || d.AliasService != "" ||
-		d.AliasNode != "" || d.DockerContainerID != "" || d.OSService != "" || len(d.Args) > 0:
-		return fail(http.StatusNotImplemented, "only TTL checks are implemented by mesh's registry")
-	case d.TTL <= 0:
-		return fail(http.StatusBadRequest, "Invalid check: TTL must be > 0 for TTL checks")
-	case d.DeregisterCriticalServiceAfter < 0:
-		return fail(http.StatusBadRequest, "Invalid check: DeregisterCriticalServiceAfter is negative")
-	case len(d.ID) > maxText || len(d.CheckID) > maxText || len(d.Name) > maxText:
-		return fail(http.StatusBadRequest, "Invalid check: a name or ID is longer than %d bytes", maxText)
+// addService puts a service and its checks. Registering what is there
+// already only refreshes its TTLs and wakes nobody.
+func (r *Registry) addService(s *service, checks []*check, replace bool) {
+	old, known := r.services[s.ID]
+	changed := !known || old.own || !old.equal(s)
+	if changed {
+		r.putService(s)
 	}
-	switch d.Status {
-	case "", statusPassing, statusWarning, statusCritical:
-		return nil
+	keep := make(map[string]bool, len(checks))
+	for _, c := range checks {
+		keep[c.id] = true
+		changed = r.addCheck(c) || changed
 	}
-	return fail(http.StatusBadRequest, "Bad check status")
-}
-
-func firstOf(choices ...string) string {
-	for _, s := range choices {
-		if s != "" {
-			return s
+	for id, c := range r.checksOn[s.ID] {
+		if !keep[id] && (replace || c.kind == ownCheck) {
+			r.dropCheck(c)
+			changed = true
 		}
 	}
-	return ""
+	if changed {
+		r.serviceChanged(s.Service)
+	}
+}
+
+// addCheck puts a check and reports whether a reader sees a difference. One that
+// the registry is making already goes on as it was.
+func (r *Registry) addCheck(c *check) (changed bool) {
+	before, ok := r.checks[c.id]
+	if ok && before.serviceID != c.serviceID {
+		r.removeCheck(c.id)
+	}
+	same := ok && before.sameAs(c)
+	if !same || c.target == nil {
+		r.putCheck(c)
+	}
+	return !same
+}
+
+func (r *Registry) deregisterService(c *call) (any, error) {
+	id := c.PathValue("id")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.removeService(id) {
+		return nil, unknownService(id)
+	}
+	return nil, nil
+}
+
+func unknownService(id string) error {
+	return fail(http.StatusNotFound, "Unknown service ID %q. Ensure that the service ID is passed, not the service name.", id)
 }

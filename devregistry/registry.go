@@ -3,39 +3,56 @@ package devregistry
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ebef7166/mesh/devregistry/internal/kv"
 )
 
 // Instance is one running copy of a service.
 type Instance struct {
 	ID      string
 	Service string
-	Address string
+	Address string // an IP address or a host name; "": the node's
 	Port    int
 	Tags    []string
 	Meta    map[string]string
 }
 
+// Config is what a registry may be told. The zero value is a registry that keeps
+// nothing and checks loopback alone.
+type Config struct {
+	// Keys is the file that the key/value store is kept in, 0600. "": it is
+	// gone with the registry.
+	Keys string
+	// Containers are the subnets of containers, which checks may be sent to.
+	Containers []netip.Prefix
+	// Logger hears what goes wrong with nobody to answer to. Nil: nobody.
+	Logger *slog.Logger
+}
+
 // Registry holds instances and their checks. Its methods may be called from
 // many goroutines at once; none of them waits for a reader.
 type Registry struct {
-	node  string
-	kick  chan struct{} // a TTL was set: Run looks at its deadlines again. Bound 1: one look is enough for many changes
-	epoch time.Time     // deadlines are durations since epoch, by the monotonic clock
+	config Config
+	node   string
+	kick   chan struct{} // a deadline moved nearer: Run looks again. Bound 1: one look is enough for many changes
+	epoch  time.Time     // deadlines are durations since epoch, by the monotonic clock
+	keys   *kv.Store
+	kept   keeper
 
-	mu       sync.RWMutex
-	services map[string]*service            // by service ID
-	names    map[string]map[string]*service // by service name, then service ID
-	checks   map[string]*check              // by check ID
-	checksOn map[string]map[string]*check   // by service ID ("" for the node's), then check ID
-	index    uint64                         // of the last change
-	last     map[string]uint64              // service name to the index of its last change, while it has instances
-	gone     uint64                         // the last time that a service lost its last instance
-	changed  chan struct{}                  // closed and replaced at every change
-	follows  map[*follower]struct{}
+	mu        sync.RWMutex
+	services  map[string]*service            // by service ID
+	names     map[string]map[string]*service // by service name, then service ID
+	checks    map[string]*check              // by check ID
+	checksOn  map[string]map[string]*check   // by service ID ("" for the node's), then check ID
+	deadlines deadlines                      // of checks that change by themselves
+	topics    topics
+	follows   map[*follower]struct{}
 }
 
 // follower is somebody who is told which services have changed. What waits for
@@ -45,26 +62,33 @@ type follower struct {
 	changed map[string]bool // guarded by Registry.mu
 }
 
-// New returns an empty registry.
+// New returns a registry without instances, with the keys that were kept.
 //
 // Its first index is the time in milliseconds, so that a client which holds
 // an index of an earlier run is answered at once instead of waiting for the
 // index to catch up with its own.
-func New() *Registry {
+func New(c Config) (*Registry, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	keys, err := kv.Open(c.Keys, c.Logger)
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	return &Registry{
+		config:   c,
 		node:     nodeName,
 		kick:     make(chan struct{}, 1),
 		epoch:    now,
+		keys:     keys,
 		services: make(map[string]*service),
 		names:    make(map[string]map[string]*service),
 		checks:   make(map[string]*check),
 		checksOn: make(map[string]map[string]*check),
-		index:    uint64(now.UnixMilli()),
-		last:     make(map[string]uint64),
-		changed:  make(chan struct{}),
+		topics:   newTopics(uint64(now.UnixMilli())),
 		follows:  make(map[*follower]struct{}),
-	}
+	}, nil
 }
 
 // Register adds an instance that mesh runs itself and knows to be healthy.
@@ -87,7 +111,7 @@ func (r *Registry) Register(in Instance) {
 		serviceName: in.Service,
 		serviceTags: s.Tags,
 	})
-	r.changedLocked(in.Service)
+	r.serviceChanged(in.Service)
 }
 
 // Deregister removes an instance and its checks, whoever registered it.
@@ -97,23 +121,6 @@ func (r *Registry) Deregister(id string) {
 	r.removeService(id)
 }
 
-// Snapshot returns the instances whose checks all pass, sorted by service
-// and ID, and the index that they were true at.
-func (r *Registry) Snapshot() (index uint64, instances []Instance) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	instances = make([]Instance, 0, len(r.services))
-	for _, s := range r.services {
-		if r.passing(s) {
-			instances = append(instances, clone(s.Instance))
-		}
-	}
-	slices.SortFunc(instances, func(a, b Instance) int {
-		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.ID, b.ID))
-	})
-	return r.index, instances
-}
-
 // Passing returns the instances of one service whose checks all pass, sorted by
 // ID.
 func (r *Registry) Passing(service string) []Instance {
@@ -121,7 +128,7 @@ func (r *Registry) Passing(service string) []Instance {
 	defer r.mu.RUnlock()
 	var passing []Instance
 	for _, s := range r.names[service] {
-		if r.passing(s) {
+		if r.status(s) == statusPassing {
 			passing = append(passing, clone(s.Instance))
 		}
 	}
@@ -170,48 +177,30 @@ func (f *follower) tell(services []string) {
 	}
 }
 
-// wait returns once current() is at least atLeast, or ctx ends, with the last
-// value of current. current is called with the lock held for reading.
-func (r *Registry) wait(ctx context.Context, current func() uint64, atLeast uint64) (uint64, error) {
-	for {
-		r.mu.RLock()
-		index, changed := current(), r.changed
-		r.mu.RUnlock()
-		if index >= atLeast {
-			return index, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return index, ctx.Err()
-		}
-	}
+// serviceChanged wakes those who watch a service that came, changed or went, with
+// its checks.
+func (r *Registry) serviceChanged(name string) {
+	r.topics.index++
+	r.topics.touch(allServices, allChecks)
+	r.healthChanged(name)
 }
 
-// changedLocked gives the named services a new index and wakes all waiters.
-func (r *Registry) changedLocked(services ...string) {
-	r.index++
-	for _, name := range services {
+// checkChanged wakes those whose view a check is part of.
+func (r *Registry) checkChanged(c *check) {
+	r.topics.index++
+	r.topics.touch(allChecks)
+	r.healthChanged(r.concerned(c)...)
+}
+
+func (r *Registry) healthChanged(names ...string) {
+	for _, name := range names {
 		if len(r.names[name]) == 0 {
-			r.gone = r.index
-			delete(r.last, name)
-			continue
+			r.topics.forget(ofService + name)
+		} else {
+			r.topics.touch(ofService + name)
 		}
-		r.last[name] = r.index
 	}
 	for f := range r.follows {
-		f.tell(services)
+		f.tell(names)
 	}
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
-
-// serviceIndex is the index of the last change that concerns a service. For
-// one that has no instances it is that of the last disappearance of any, as
-// in Consul: the registry remembers no names that are gone.
-func (r *Registry) serviceIndex(name string) uint64 {
-	if index, ok := r.last[name]; ok {
-		return index
-	}
-	return max(r.gone, 1)
 }

@@ -17,50 +17,66 @@ func cart(id string) Instance {
 	return Instance{ID: id, Service: "cart", Address: "127.0.0.1", Port: 9000, Tags: []string{"v1"}}
 }
 
-func TestSnapshotHoldsWhatPasses(t *testing.T) {
-	r := New()
+// fresh returns a registry that keeps nothing.
+func fresh(t testing.TB) *Registry {
+	t.Helper()
+	r, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *Registry) indexOf(topic string) uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.topics.at(topic)
+}
+
+func TestPassingHoldsWhatPasses(t *testing.T) {
+	r := fresh(t)
+	r.Register(cart("cart-3"))
 	r.Register(cart("cart-2"))
 	r.Register(cart("cart-1"))
 	r.Register(Instance{ID: "billing-1", Service: "billing"})
 	r.mu.Lock()
 	r.putCheck(&check{id: "ttl", serviceID: "cart-2", serviceName: "cart", status: statusWarning})
 	r.mu.Unlock()
-	_, got := r.Snapshot()
-	want := []Instance{{ID: "billing-1", Service: "billing"}, cart("cart-1")}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("snapshot (-want +got):\n%s", diff)
+	want := []Instance{cart("cart-1"), cart("cart-3")}
+	if diff := cmp.Diff(want, r.Passing("cart")); diff != "" {
+		t.Errorf("passing (-want +got):\n%s", diff)
 	}
 }
 
 func TestRegisterAgainWakesNobody(t *testing.T) {
-	r := New()
+	r := fresh(t)
 	r.Register(cart("cart-1"))
-	before, _ := r.Snapshot()
+	before := r.indexOf(allServices)
 	r.Register(cart("cart-1"))
 	r.Deregister("unknown")
-	if after, _ := r.Snapshot(); after != before {
+	if after := r.indexOf(allServices); after != before {
 		t.Errorf("index went from %d to %d though nothing changed", before, after)
 	}
 }
 
-func TestSnapshotIsTheCallersOwn(t *testing.T) {
-	r := New()
+func TestPassingIsTheCallersOwn(t *testing.T) {
+	r := fresh(t)
 	in := cart("cart-1")
 	r.Register(in)
 	in.Tags[0] = "changed"
-	_, got := r.Snapshot()
+	got := r.Passing("cart")
 	if got[0].Tags[0] != "v1" {
 		t.Error("the registry shares its tags with the one who registered")
 	}
 	got[0].Tags[0] = "changed"
-	if _, again := r.Snapshot(); again[0].Tags[0] != "v1" {
+	if again := r.Passing("cart"); again[0].Tags[0] != "v1" {
 		t.Error("the registry shares its tags with a reader")
 	}
 }
 
 func TestFollowMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New()
+		r := fresh(t)
 		r.Register(Instance{ID: "billing-1", Service: "billing"})
 		ctx, cancel := context.WithCancel(t.Context())
 		told, ended := make(chan []string), make(chan struct{})
@@ -90,26 +106,26 @@ func TestFollowMissesNothing(t *testing.T) {
 }
 
 func TestWaitersOfOneServiceSleepThroughChangesOfAnother(t *testing.T) {
-	r := New()
+	r := fresh(t)
 	r.Register(cart("cart-1"))
-	before := r.serviceIndex("cart")
+	before := r.indexOf(ofService + "cart")
 	r.Register(Instance{ID: "billing-1", Service: "billing"})
-	if r.serviceIndex("cart") != before {
+	if r.indexOf(ofService+"cart") != before {
 		t.Error("a change of billing moved cart's index")
 	}
 	r.Deregister("cart-1")
-	if r.serviceIndex("cart") <= before {
+	if r.indexOf(ofService+"cart") <= before {
 		t.Error("the index of a service went back when it disappeared")
 	}
 }
 
 func TestMovingToAnotherNameChangesBoth(t *testing.T) {
-	r := New()
+	r := fresh(t)
 	r.Register(cart("a"))
-	before := r.serviceIndex("cart")
+	before := r.indexOf(ofService + "cart")
 	r.Register(Instance{ID: "a", Service: "basket"})
-	if r.serviceIndex("cart") <= before || len(r.names["cart"]) != 0 || len(r.names["basket"]) != 1 {
-		t.Errorf("after the move: index %d (was %d), names %v", r.serviceIndex("cart"), before, r.names)
+	if r.indexOf(ofService+"cart") <= before || len(r.names["cart"]) != 0 || len(r.names["basket"]) != 1 {
+		t.Errorf("after the move: index %d (was %d), names %v", r.indexOf(ofService+"cart"), before, r.names)
 	}
 }
 
@@ -138,8 +154,7 @@ func withTTL(r *Registry, ttl, reap time.Duration) {
 }
 
 func passingNow(r *Registry) int {
-	_, instances := r.Snapshot()
-	return len(instances)
+	return len(r.Passing("cart"))
 }
 
 func sizes(r *Registry) (services, checks int) {
@@ -150,7 +165,7 @@ func sizes(r *Registry) (services, checks int) {
 
 func TestTTLRunsOutAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New()
+		r := fresh(t)
 		run(t, r)
 		withTTL(r, 10*time.Second, 0)
 		for range 3 { // heartbeats keep it alive past its TTL
@@ -182,7 +197,7 @@ func TestTTLRunsOutAndRecovers(t *testing.T) {
 
 func TestCriticalServiceIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New()
+		r := fresh(t)
 		run(t, r)
 		withTTL(r, 10*time.Second, time.Minute)
 		time.Sleep(69 * time.Second)
@@ -194,14 +209,4 @@ func TestCriticalServiceIsRemoved(t *testing.T) {
 			t.Fatalf("still there: %d services, %d checks", services, checks)
 		}
 	})
-}
-
-func BenchmarkSnapshot(b *testing.B) {
-	r := New()
-	for i := range 1000 {
-		r.Register(Instance{ID: "i" + string(rune('a'+i%26)) + time.Duration(i).String(), Service: "s", Port: i})
-	}
-	for b.Loop() {
-		r.Snapshot()
-	}
 }

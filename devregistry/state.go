@@ -10,10 +10,6 @@ import (
 const (
 	nodeName   = "mesh"
 	datacenter = "dc1"
-
-	statusPassing  = "passing"
-	statusWarning  = "warning"
-	statusCritical = "critical"
 )
 
 // weights are Consul's: how much traffic an instance takes by DNS.
@@ -21,7 +17,8 @@ type weights struct{ Passing, Warning int }
 
 var defaultWeights = weights{Passing: 1, Warning: 1}
 
-// service is an instance with what only Consul's API knows about it.
+// service is an instance with what only Consul's API knows about it. It is not
+// changed once it is put: answers share its tags and metadata.
 type service struct {
 	Instance
 	own      bool // registered by mesh, not over HTTP
@@ -43,21 +40,6 @@ func (s *service) equal(o *service) bool {
 		s.weights == o.weights && maps.Equal(s.tagged, o.tagged) && s.override == o.override
 }
 
-// check is a health check; one without a service is the node's.
-type check struct {
-	id, name, notes, output, kind, status string
-	serviceID, serviceName                string
-	serviceTags                           []string
-
-	ttl      time.Duration // zero: not a TTL check
-	deadline time.Duration // since the registry's epoch: when the TTL runs out
-
-	reapAfter     time.Duration // zero: a critical service stays
-	criticalSince time.Duration // since the registry's epoch; meaningful while critical
-
-	created, modified uint64
-}
-
 func clone(in Instance) Instance {
 	in.Tags = slices.Clone(in.Tags)
 	in.Meta = maps.Clone(in.Meta)
@@ -67,14 +49,14 @@ func clone(in Instance) Instance {
 // putService adds or replaces a service. When it moves to another name the
 // old name changes too.
 func (r *Registry) putService(s *service) {
-	s.created, s.modified = r.index+1, r.index+1
+	s.created, s.modified = r.topics.index+1, r.topics.index+1
 	if old, ok := r.services[s.ID]; ok {
 		s.created = old.created
 		if old.Service != s.Service {
 			r.unname(old)
-			r.changedLocked(old.Service)
-			r.renameChecks(s)
+			r.serviceChanged(old.Service)
 		}
+		r.renameChecks(s)
 	}
 	r.services[s.ID] = s
 	if r.names[s.Service] == nil {
@@ -103,34 +85,34 @@ func (r *Registry) removeService(id string) bool {
 	}
 	delete(r.services, id)
 	r.unname(s)
-	for checkID := range r.checksOn[id] {
-		delete(r.checks, checkID)
+	for _, c := range r.checksOn[id] {
+		r.dropCheck(c)
 	}
 	delete(r.checksOn, id)
-	r.changedLocked(s.Service)
+	r.serviceChanged(s.Service)
 	return true
 }
 
 // putCheck adds or replaces a check. One that is registered again keeps its
 // status, as in Consul: a service that re-registers was not ill for it.
 func (r *Registry) putCheck(c *check) {
-	c.created, c.modified = r.index+1, r.index+1
+	c.created, c.modified = r.topics.index+1, r.topics.index+1
 	if old, ok := r.checks[c.id]; ok {
 		c.created, c.status, c.output = old.created, old.status, old.output
-		r.dropCheck(old)
+		if old.sameAs(c) {
+			c.modified = old.modified
+		}
+		r.forgetCheck(old)
 	}
 	c.criticalSince = r.now()
-	if c.ttl > 0 {
-		c.deadline = r.now() + c.ttl
-	}
+	c.deadline = r.now() + c.ttl
+	c.nextProbe = r.now()
 	r.checks[c.id] = c
 	if r.checksOn[c.serviceID] == nil {
 		r.checksOn[c.serviceID] = make(map[string]*check)
 	}
 	r.checksOn[c.serviceID][c.id] = c
-	if c.ttl > 0 || c.reapAfter > 0 {
-		r.lookAgain()
-	}
+	r.schedule(c)
 }
 
 // setStatus records what a check found. It changes the index only when
@@ -141,10 +123,11 @@ func (r *Registry) setStatus(c *check, status, output string) {
 	}
 	if status == statusCritical && c.status != statusCritical {
 		c.criticalSince = r.now()
-		r.lookAgain()
+		r.keys.CheckFailed(c.id)
 	}
-	c.status, c.output, c.modified = status, output, r.index+1
-	r.changedLocked(r.concerned(c)...)
+	c.status, c.output, c.modified = status, output, r.topics.index+1
+	r.schedule(c)
+	r.checkChanged(c)
 }
 
 // concerned lists the services whose health a check changes: its own, or
@@ -162,13 +145,23 @@ func (r *Registry) removeCheck(id string) bool {
 		return false
 	}
 	r.dropCheck(c)
-	r.changedLocked(r.concerned(c)...)
+	r.checkChanged(c)
 	return true
 }
 
+// dropCheck removes a check for good, and with it the sessions that depend on it.
 func (r *Registry) dropCheck(c *check) {
+	r.forgetCheck(c)
+	r.keys.CheckFailed(c.id)
+}
+
+func (r *Registry) forgetCheck(c *check) {
 	delete(r.checks, c.id)
 	delete(r.checksOn[c.serviceID], c.id)
+	r.deadlines.remove(c)
+	if c.stop != nil {
+		c.stop()
+	}
 }
 
 // checksOf returns the checks that decide about a service: the node's and
@@ -188,17 +181,27 @@ func sortChecks(checks []*check) {
 	slices.SortFunc(checks, func(a, b *check) int { return cmp.Compare(a.id, b.id) })
 }
 
-func (r *Registry) passing(s *service) bool {
-	return allPass(r.checksOn[""]) && allPass(r.checksOn[s.ID])
+// status is the worst of the checks that decide about a service.
+func (r *Registry) status(s *service) string {
+	return worse(worst(r.checksOn[""]), worst(r.checksOn[s.ID]))
 }
 
-func allPass(checks map[string]*check) bool {
+func worst(checks map[string]*check) string {
+	status := statusPassing
 	for _, c := range checks {
-		if c.status != statusPassing {
-			return false
-		}
+		status = worse(status, c.status)
 	}
-	return true
+	return status
+}
+
+func worse(a, b string) string {
+	if a == statusCritical || b == statusCritical {
+		return statusCritical
+	}
+	if a == statusWarning || b == statusWarning {
+		return statusWarning
+	}
+	return statusPassing
 }
 
 func (r *Registry) now() time.Duration { return time.Since(r.epoch) }

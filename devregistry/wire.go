@@ -32,7 +32,14 @@ type agentService struct {
 type agentServiceHealth struct {
 	AggregatedStatus string
 	Service          agentService
-	Checks           []healthCheck
+	Checks           rows[healthCheck]
+}
+
+type member struct {
+	Name, Addr string
+	Port       int
+	Tags       map[string]string
+	Status     int // 1: alive
 }
 
 type healthCheck struct {
@@ -40,8 +47,25 @@ type healthCheck struct {
 	ServiceID, ServiceName                     string
 	ServiceTags                                []string
 	Type                                       string
-	Definition                                 struct{}
+	Interval, Timeout                          string // Go durations; "" unless the registry makes the check
+	Definition                                 definitionWire
 	CreateIndex, ModifyIndex                   uint64
+}
+
+// definitionWire is how a check that the registry makes is made.
+type definitionWire struct {
+	HTTP                           string              `json:",omitempty"`
+	Method                         string              `json:",omitempty"`
+	Header                         map[string][]string `json:",omitempty"`
+	Body                           string              `json:",omitempty"`
+	TCP                            string              `json:",omitempty"`
+	TCPUseTLS                      bool                `json:",omitempty"`
+	GRPC                           string              `json:",omitempty"`
+	GRPCUseTLS                     bool                `json:",omitempty"`
+	TLSServerName                  string              `json:",omitempty"`
+	TLSSkipVerify                  bool                `json:",omitempty"`
+	Interval, Timeout              string              `json:",omitempty"`
+	DeregisterCriticalServiceAfter string              `json:",omitempty"`
 }
 
 type node struct {
@@ -69,7 +93,7 @@ type catalogEntry struct {
 type healthEntry struct {
 	Node    node
 	Service agentService
-	Checks  []healthCheck
+	Checks  rows[healthCheck]
 }
 
 func (s *service) agentWire() agentService {
@@ -97,8 +121,29 @@ func (c *check) wire(nodeName string) healthCheck {
 		Node: nodeName, CheckID: c.id, Name: c.name, Status: c.status, Notes: c.notes,
 		Output: c.output, ServiceID: c.serviceID, ServiceName: c.serviceName,
 		ServiceTags: list(c.serviceTags), Type: c.kind,
+		Interval: text(c.interval), Timeout: text(time.Duration(c.definition.Timeout)), Definition: c.definition.wire(c.interval),
 		CreateIndex: c.created, ModifyIndex: c.modified,
 	}
+}
+
+func (d *checkDefinition) wire(interval time.Duration) definitionWire {
+	if !d.probed() {
+		return definitionWire{DeregisterCriticalServiceAfter: text(time.Duration(d.DeregisterCriticalServiceAfter))}
+	}
+	return definitionWire{
+		HTTP: d.HTTP, Method: d.Method, Header: d.Header, Body: d.Body, TCP: d.TCP, TCPUseTLS: d.TCPUseTLS,
+		GRPC: d.GRPC, GRPCUseTLS: d.GRPCUseTLS, TLSServerName: d.TLSServerName, TLSSkipVerify: d.TLSSkipVerify,
+		Interval: text(interval), Timeout: text(time.Duration(d.Timeout)),
+		DeregisterCriticalServiceAfter: text(time.Duration(d.DeregisterCriticalServiceAfter)),
+	}
+}
+
+// text is a duration as Go writes it, or nothing.
+func text(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
 }
 
 func nodeWire(name string) node {

@@ -1,75 +1,18 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"fmt"
-	"io"
 	"net/http"
-	"strconv"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/ebef7166/mesh/internal/grpchealth"
 )
 
-// grpcProbe calls grpc.health.v1.Health/Check
-// (https://grpc.io/docs/guides/health-checking/). One string goes out and one
-// number comes back, so the messages are written by hand rather than linking a
-// gRPC library for them.
+// grpcProbe calls grpc.health.v1.Health/Check.
 func grpcProbe(addr, service string) probe {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	client := &http.Client{Transport: &http.Transport{Protocols: &protocols, DisableKeepAlives: true}}
-	request := frame(healthRequest(service))
 	return func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/grpc.health.v1.Health/Check", bytes.NewReader(request))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", "application/grpc")
-		req.Header.Set("TE", "trailers")
-		resp, err := client.Do(req)
-		if err != nil {
-			return plainDialError(addr, err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		if err != nil {
-			return err
-		}
-		return healthAnswer(resp, body)
+		return plainDialError(addr, grpchealth.Check(ctx, client, "http://"+addr, service))
 	}
-}
-
-func healthRequest(service string) []byte {
-	if service == "" {
-		return nil
-	}
-	return protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), service)
-}
-
-// frame is a message with gRPC's five bytes before it: not compressed, length.
-func frame(message []byte) []byte {
-	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
-}
-
-func healthAnswer(resp *http.Response, body []byte) error {
-	status := resp.Trailer.Get("Grpc-Status")
-	if status == "" {
-		status = resp.Header.Get("Grpc-Status") // an answer without a body
-	}
-	if code, err := strconv.Atoi(status); err != nil || code != 0 {
-		return fmt.Errorf("the health check answered HTTP %d, grpc-status %q", resp.StatusCode, status)
-	}
-	if len(body) < 5 {
-		return fmt.Errorf("the health check answered nothing")
-	}
-	_, _, n := protowire.ConsumeTag(body[5:])
-	if n < 0 {
-		return fmt.Errorf("the health check answered UNKNOWN")
-	}
-	if serving, m := protowire.ConsumeVarint(body[5+n:]); m < 0 || serving != 1 {
-		return fmt.Errorf("the health check answered status %d, not SERVING", serving)
-	}
-	return nil
 }

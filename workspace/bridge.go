@@ -41,6 +41,14 @@ func (c *containers) listen(port int) (net.Listener, error) {
 	return &peers{Listener: ln, of: at.Subnet}, nil
 }
 
+// subnets are where containers are.
+func (c *containers) subnets() []netip.Prefix {
+	if c == nil {
+		return nil
+	}
+	return []netip.Prefix{c.Bridge().Subnet}
+}
+
 // also listens on the bridge at the port of ln.
 func (c *containers) also(ln net.Listener) (net.Listener, error) {
 	return c.listen(ln.Addr().(*net.TCPAddr).Port)

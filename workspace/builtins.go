@@ -127,7 +127,10 @@ func (w *Workspace) builtins() (err error) {
 		}
 	}
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
-	w.registry = devregistry.New()
+	w.registry, err = devregistry.New(devregistry.Config{Keys: w.state.Path("data", "registry", "keys.json"), Containers: w.containers.subnets(), Logger: w.log.With("part", "registry")})
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{tokens}, Hosts: w.manifest.Gateway.Hosts,
 		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Hold: w.hold})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)

@@ -55,6 +55,18 @@ func main() {
 	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getenv(r.FormValue("name"))) })
 	http.HandleFunc("/get", get)
 	http.HandleFunc("/introspect", introspect)
+	http.HandleFunc("/probe", func(w http.ResponseWriter, r *http.Request) {
+		body := fmt.Sprintf("{\"Name\":\"probed\",\"Check\":{\"TCP\":%q,\"Interval\":\"1h\"}}", r.FormValue("at"))
+		req, _ := http.NewRequest("PUT", "http://"+os.Getenv("CONSUL_HTTP_ADDR")+"/v1/agent/service/register", strings.NewReader(body))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			fmt.Fprint(w, err)
+			return
+		}
+		defer resp.Body.Close()
+		fmt.Fprint(w, resp.Status, " ")
+		io.Copy(w, resp.Body)
+	})
 	http.HandleFunc("/nats", func(w http.ResponseWriter, r *http.Request) {
 		u, _ := url.Parse(os.Getenv("NATS_URL"))
 		conn, err := net.Dial("tcp", u.Host)
@@ -263,6 +275,8 @@ func TestContainersBesideProcesses(t *testing.T) {
 			t.Errorf("%s is %q inside and %q outside", name, a, b)
 		}
 	}
+	h.want(h.get("inside", "/probe?at=127.0.0.1:1"), "127.0.0.1 is out of reach")
+	h.want(h.get("outside", "/probe?at=127.0.0.1:1"), "200 OK")
 	h.want(h.get("inside", "/env?name=HOST"), "0.0.0.0")
 	h.want(h.get("inside", "/zone"), "Europe/Berlin <nil> <nil>")
 
