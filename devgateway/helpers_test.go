@@ -3,17 +3,23 @@ package devgateway
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/ebef7166/mesh/internal/keypair"
+	"github.com/ebef7166/mesh/internal/testcert"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,8 +46,11 @@ type rig struct {
 	addr string
 	url  string
 
+	dial func() (net.Conn, error)
+	pair keypair.Pair // of a rig with TLS
+
 	client *http.Client // HTTP/1.1
-	h2     *http.Client // HTTP/2 without TLS
+	h2     *http.Client // HTTP/2
 	stop   func()
 
 	mu      sync.Mutex
@@ -80,6 +89,46 @@ func (r *rig) patience(service string) time.Duration {
 
 func newRig(t *testing.T, config Config, routes ...Route) *rig {
 	t.Helper()
+	r := prepareRig(t, config, routes...)
+	r.addr, r.stop = r.listen(func(ctx context.Context, ln net.Listener) error { return r.Serve(ctx, ln) })
+	r.url = "http://" + r.addr
+	r.dial = func() (net.Conn, error) { return net.Dial("tcp", r.addr) }
+	return r
+}
+
+// newTLSRig is a gateway that is reached by TLS alone, with clients that trust it.
+func newTLSRig(t *testing.T, config Config, routes ...Route) *rig {
+	t.Helper()
+	r := prepareRig(t, config, routes...)
+	dir := t.TempDir()
+	r.pair = keypair.Pair{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	if err := testcert.Write(r.pair.Cert, r.pair.Key, testcert.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	source, err := keypair.NewSource(r.pair, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusting, err := keypair.Trusting(r.pair.Cert, "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for client, protocol := range map[*http.Client]string{r.client: "http/1.1", r.h2: "h2"} {
+		transport := client.Transport.(*http.Transport)
+		transport.TLSClientConfig = trusting.Clone()
+		transport.TLSClientConfig.NextProtos = []string{protocol}
+		transport.Protocols.SetHTTP2(protocol == "h2")
+	}
+	r.addr, r.stop = r.listen(func(ctx context.Context, ln net.Listener) error {
+		return r.Serve(ctx, tls.NewListener(ln, source.Server()))
+	})
+	r.url = "https://" + r.addr
+	r.dial = func() (net.Conn, error) { return tls.Dial("tcp", r.addr, trusting) }
+	return r
+}
+
+func prepareRig(t *testing.T, config Config, routes ...Route) *rig {
+	t.Helper()
 	r := &rig{t: t, hold: time.Second, client: &http.Client{Transport: newTransport(false)}, h2: &http.Client{Transport: newTransport(true)}}
 	if config.Verifier == nil {
 		config.Verifier = people
@@ -91,8 +140,6 @@ func newRig(t *testing.T, config Config, routes ...Route) *rig {
 		t.Fatal(err)
 	}
 	r.SetTable(table)
-	r.addr, r.stop = r.listen(func(ctx context.Context, ln net.Listener) error { return r.Serve(ctx, ln) })
-	r.url = "http://" + r.addr
 	return r
 }
 
@@ -193,7 +240,7 @@ func read(t testing.TB, res *http.Response) reply {
 // raw sends bytes as they are and reads one answer.
 func (r *rig) raw(request string) reply {
 	r.t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
+	conn, err := r.dial()
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -14,9 +14,10 @@ import (
 // stopGrace is how long requests may take to end when the gateway stops.
 const stopGrace = 5 * time.Second
 
-// Serve serves the routes on ln until ctx ends: HTTP/1.1, and HTTP/2 without
-// TLS. Then it takes no more requests, ends streams at once, gives the others
-// stopGrace, and returns when all of them are over. It closes ln.
+// Serve serves the routes on ln until ctx ends: HTTP/1.1 and HTTP/2, over TLS where
+// ln is a listener of crypto/tls. Then it takes no more requests, ends streams at
+// once, gives the others stopGrace, and returns when all of them are over. It
+// closes ln.
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	return g.serve(ctx, ln, g.Handler())
 }
@@ -34,7 +35,7 @@ func (g *Gateway) serve(ctx context.Context, ln net.Listener, handler http.Handl
 	defer endRequests()
 	s := newServer(requests, handler)
 	var handlers sync.WaitGroup // hijacked connections are not waited for by Shutdown
-	s.Handler = waited(&handlers, handler)
+	s.Handler = waited(&handlers, overTLS(handler))
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

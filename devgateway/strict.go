@@ -2,6 +2,8 @@ package devgateway
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -19,18 +21,25 @@ func (l strictListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &strictConn{Conn: conn}, nil
+	secure, _ := conn.(*tls.Conn)
+	return &strictConn{Conn: conn, secure: secure}, nil
 }
 
 // strictConn hands on what a client sends as far as it is well formed. In place
 // of the first thing that is not, the server reads something that it refuses
 // itself, in its turn and by its own means, and then the end.
+//
+// Over TLS it reads what was decrypted. net/http sees no *tls.Conn then: it finds
+// HTTP/2 by its preface, and [strictConn.state] tells requests that they came by
+// TLS.
 type strictConn struct {
 	net.Conn
-	wire  wire
-	tail  []byte      // what is read after the last good byte
-	bad   atomic.Bool // tail was begun
-	other atomic.Bool // the connection is no HTTP/1.1 any more
+	secure *tls.Conn            // the same connection; nil: without TLS
+	state  *tls.ConnectionState // since the first read over TLS
+	wire   wire
+	tail   []byte      // what is read after the last good byte
+	bad    atomic.Bool // tail was begun
+	other  atomic.Bool // the connection is no HTTP/1.1 any more
 }
 
 // Read implements net.Conn.
@@ -42,6 +51,9 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return c.readTail(p)
 	}
 	n, err := c.Conn.Read(p)
+	if c.secure != nil && c.state == nil {
+		c.shaken(err)
+	}
 	good, verdict := c.wire.scan(p[:n])
 	switch verdict {
 	case wireOther:
@@ -55,6 +67,20 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return good, nil
 	}
 	return n, err
+}
+
+// shaken looks at the handshake that the first read made. What was agreed on by
+// ALPN is what must be spoken.
+func (c *strictConn) shaken(err error) {
+	if err == nil {
+		state := c.secure.ConnectionState()
+		c.state, c.wire.agreed = &state, state.NegotiatedProtocol
+		return
+	}
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) && plain.Conn != nil && plain.RecordHeader[0] >= 'A' && plain.RecordHeader[0] <= 'Z' {
+		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nThis address speaks HTTPS: write https:// in front of it.\n")
+	}
 }
 
 // CloseWrite ends what is sent, so that a client sees an answer before the
@@ -89,6 +115,17 @@ type connKey struct{}
 
 func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// overTLS gives requests the state of their connection, as net/http does where it
+// speaks TLS itself.
+func overTLS(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(*strictConn); ok && c.state != nil {
+			r.TLS = c.state
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // malformed reports that a request was broken off because its body was not well

@@ -21,7 +21,8 @@ type wire struct {
 	line    []byte // the beginning of a line whose end has not come yet
 	skip    int64  // bytes of a body, or of a chunk, that are still to come
 	head    head
-	started bool // a message has begun on this connection
+	started bool   // a message has begun on this connection
+	agreed  string // the protocol of ALPN: h2, http/1.1, or "" for either
 }
 
 // position is what comes next.
@@ -74,12 +75,16 @@ func (w *wire) scan(p []byte) (good int, v verdict) {
 }
 
 // hold keeps the beginning of a line. In a head net/http stops reading long before
-// the bound.
+// the bound. What is no end of a chunk is one from its first byte on: net/http does
+// not wait for the rest either.
 func (w *wire) hold(begin []byte) verdict {
 	if len(w.line)+len(begin) > 2*maxHeaderBytes {
 		return wireBad
 	}
 	w.line = append(w.line, begin...)
+	if w.at == atEnd && string(w.line) != "\r" {
+		return wireBad
+	}
 	return wireGood
 }
 
@@ -116,8 +121,8 @@ func plain(text []byte) bool {
 }
 
 func (w *wire) requestLine(text []byte) verdict {
-	if !w.started && string(text) == "PRI * HTTP/2.0" {
-		return wireOther
+	if !w.started && (string(text) == "PRI * HTTP/2.0" || w.agreed == "h2") {
+		return w.preface(text)
 	}
 	method, rest, _ := bytes.Cut(text, []byte(" "))
 	target, version, _ := bytes.Cut(rest, []byte(" "))
@@ -126,6 +131,14 @@ func (w *wire) requestLine(text []byte) verdict {
 	}
 	w.started, w.at, w.head = true, atHeader, head{old: string(version) == "HTTP/1.0"}
 	return wireGood
+}
+
+// preface begins HTTP/2 (RFC 9113, 3.4), unless ALPN said otherwise.
+func (w *wire) preface(text []byte) verdict {
+	if w.agreed == "http/1.1" || string(text) != "PRI * HTTP/2.0" {
+		return wireBad
+	}
+	return wireOther
 }
 
 func (w *wire) headerLine(text []byte) verdict {

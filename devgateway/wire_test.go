@@ -88,13 +88,19 @@ func malformedChunks() []string {
 // 400, the connection is closed, and what was hidden behind the request never
 // arrives.
 func TestMalformedRequests(t *testing.T) {
-	requests := malformedRequests()
-	if len(requests) < 300 {
-		t.Errorf("only %d requests", len(requests))
+	if n := len(malformedRequests()); n < 300 {
+		t.Errorf("only %d requests", n)
 	}
+	t.Run("TCP", func(t *testing.T) { refuses(t, newRig, 16) })
+	t.Run("TLS", func(t *testing.T) { refuses(t, newTLSRig, 8) })
+}
+
+// refuses sends all malformed requests, so many at once.
+func refuses(t *testing.T, rigOf func(*testing.T, Config, ...Route) *rig, atOnce int) {
+	requests := malformedRequests()
 	var mu sync.Mutex
 	arrived := []string{}
-	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
+	r := rigOf(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
 	r.SetInstances(one("s", upstream(t, func(w http.ResponseWriter, req *http.Request) {
 		_, err := io.Copy(io.Discard, req.Body)
 		mu.Lock()
@@ -104,13 +110,13 @@ func TestMalformedRequests(t *testing.T) {
 		}
 	})))
 	var sending sync.WaitGroup
-	limit := make(chan struct{}, 16)
+	limit := make(chan struct{}, atOnce)
 	for name, request := range requests {
 		for _, pieces := range []int{len(request), 1} {
 			limit <- struct{}{}
 			sending.Go(func() {
 				defer func() { <-limit }()
-				statuses, closed := converse(t, r.addr, request, pieces)
+				statuses, closed := converse(t, r.dial, request, pieces)
 				if len(statuses) != 1 || statuses[0] != http.StatusBadRequest || !closed {
 					t.Errorf("%s, in pieces of %d: answers %v, closed: %v", name, pieces, statuses, closed)
 				}
@@ -127,8 +133,8 @@ func TestMalformedRequests(t *testing.T) {
 
 // converse sends a request in pieces and returns the statuses of all answers, and
 // whether the connection was closed then.
-func converse(t *testing.T, addr, request string, pieces int) (statuses []int, closed bool) {
-	conn, err := net.Dial("tcp", addr)
+func converse(t *testing.T, dial func() (net.Conn, error), request string, pieces int) (statuses []int, closed bool) {
+	conn, err := dial()
 	if err != nil {
 		t.Error(err)
 		return nil, false
@@ -181,7 +187,7 @@ func TestWellFormedRequests(t *testing.T) {
 	}
 	all := strings.Join(requests, "")
 	for _, pieces := range []int{len(all), 1, 7} {
-		statuses, closed := converse(t, r.addr, all, pieces)
+		statuses, closed := converse(t, r.dial, all, pieces)
 		if len(statuses) != len(requests) || slices.Max(statuses) != 200 || !closed {
 			t.Errorf("in pieces of %d: %v, closed: %v", pieces, statuses, closed)
 		}

@@ -36,6 +36,7 @@ func (l *loader) check() {
 	}
 	l.checkIdentity()
 	l.checkOrigins()
+	l.checkTLS()
 	l.warnUnused()
 	for _, s := range l.ws.Services {
 		c := &checker{loader: l, s: s}

@@ -62,6 +62,16 @@ type Gateway struct {
 	CORS *CORS `yaml:"cors,omitempty" json:"cors,omitempty"`
 	// RateLimit of routes that say nothing themselves.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
+	// TLS makes the gateway speak HTTPS.
+	TLS *TLS `yaml:"tls,omitempty" json:"tls,omitempty"`
+}
+
+// TLS is a certificate that is given. Its files are read again when they change.
+type TLS struct {
+	// Cert is a PEM file with the certificate, and behind it those that it was issued by; relative to the workspace.
+	Cert string `yaml:"cert" json:"cert"`
+	// Key is a PEM file with its private key; relative to the workspace.
+	Key string `yaml:"key" json:"key"`
 }
 
 // CORS names the origins whose pages may call the gateway from a browser.

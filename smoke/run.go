@@ -3,6 +3,7 @@ package smoke
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ const (
 // Target is what is checked.
 type Target struct {
 	Gateway string                                                 // URL
+	TLS     *tls.Config                                            // how it is trusted; nil: as the machine does
 	Token   func(ctx context.Context, user string) (string, error) // access token of a user
 }
 
@@ -43,7 +45,10 @@ type Result struct {
 // Run does the checks, one after another, and returns a result for each step;
 // report gets each as soon as it is known.
 func Run(ctx context.Context, checks []Check, t Target, report func(Result)) []Result {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = t.TLS
 	r := &runner{target: t, tokens: map[string]string{}, client: &http.Client{
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	defer r.client.CloseIdleConnections()

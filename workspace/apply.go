@@ -28,9 +28,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	if w.containers == nil && manifest.HasContainers(selected) {
 		return nil, errProcessesOnly
 	}
-	if was := w.Manifest().Gateway.Address; was != m.Gateway.Address {
-		w.log.Warn("gateway.address is " + m.Gateway.Address + " now: it listens on " + w.urls["gateway"] + " until mesh down and mesh up")
-	}
+	w.warnFixed(w.Manifest().Gateway, m.Gateway)
 	if was := w.Manifest(); was.Identity.Issuer != m.Identity.Issuer || was.TokenAudience() != m.TokenAudience() || was.Identity.RolesClaim != m.Identity.RolesClaim {
 		w.log.Warn("identity.issuer has changed: tokens of " + w.urls["identity"] + " are taken until mesh down and mesh up")
 	}

@@ -21,6 +21,9 @@ import (
 // listen takes the addresses of the built-ins: the gateway's first, since that
 // is the one that may be busy and that nobody else may take.
 func (w *Workspace) listen(ctx context.Context) error {
+	if err := w.openCertificate(); err != nil {
+		return err
+	}
 	ln, err := w.listenGateway(ctx)
 	if err != nil {
 		return err
@@ -28,7 +31,7 @@ func (w *Workspace) listen(ctx context.Context) error {
 	if err := w.took("gateway", ln); err != nil {
 		return err
 	}
-	w.urls["gateway"] = "http://" + ln.Addr().String() // people's, not services'
+	w.urls["gateway"] = w.gatewayURL(ln.Addr().String()) // people's, not services'
 	names := []string{"registry", "telemetry"}
 	if w.urls["identity"] = w.manifest.Identity.Issuer; w.urls["identity"] == "" {
 		names = append(names, "identity")
@@ -182,7 +185,7 @@ func (w *Workspace) serve(ctx context.Context, parts *errgroup.Group) {
 			parts.Go(func() error { return serve(ln) })
 		}
 	}
-	each("gateway", func(ln net.Listener) error { return w.gateway.Serve(ctx, ln) })
+	each("gateway", func(ln net.Listener) error { return w.gateway.Serve(ctx, w.secured(ln)) })
 	parts.Go(func() error { return w.registry.ServeDNS(ctx, w.dns, w.listeners["registry_dns"][0]) })
 	each("registry", func(ln net.Listener) error { return serveLocal(ctx, ln, w.registry.Handler(), time.Minute) })
 	each("identity", func(ln net.Listener) error { return serveLocal(ctx, ln, w.identity.Handler(), time.Minute) })

@@ -17,6 +17,7 @@ import (
 	"github.com/ebef7166/mesh/devidentity"
 	"github.com/ebef7166/mesh/devregistry"
 	"github.com/ebef7166/mesh/devtelemetry"
+	"github.com/ebef7166/mesh/internal/keypair"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
@@ -47,20 +48,21 @@ type Workspace struct {
 	manifest *manifest.Workspace
 	selected []*manifest.Service
 
-	urls       map[string]string // of the built-ins, by name; written before Run's services start
-	registry   *devregistry.Registry
-	gateway    *devgateway.Gateway
-	identity   *devidentity.Provider // nil: the workspace has an issuer of its own
-	issuer     *devidentity.Remote   // that one
-	broker     *devbroker.Broker
-	telemetry  *devtelemetry.Store
-	databases  *databases
-	links      *links
-	endpoints  *endpoints
-	logs       *logs.Store
-	processes  *process.Driver
-	containers *containers // nil: there can be none in this run
-	supervisor *runtime.Supervisor
+	urls        map[string]string // of the built-ins, by name; written before Run's services start
+	registry    *devregistry.Registry
+	gateway     *devgateway.Gateway
+	certificate *keypair.Source       // the gateway's; nil: it has none
+	identity    *devidentity.Provider // nil: the workspace has an issuer of its own
+	issuer      *devidentity.Remote   // that one
+	broker      *devbroker.Broker
+	telemetry   *devtelemetry.Store
+	databases   *databases
+	links       *links
+	endpoints   *endpoints
+	logs        *logs.Store
+	processes   *process.Driver
+	containers  *containers // nil: there can be none in this run
+	supervisor  *runtime.Supervisor
 
 	dns       net.PacketConn // of the registry, beside its listener
 	listeners map[string][]net.Listener

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ebef7166/mesh/internal/testcert"
 )
 
 // bin is the folder of the real programs that the tests run: mesh, as a user
@@ -49,7 +51,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup:         setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "until": until, "get": get, "killdaemon": killDaemon, "gone": gone,
+			"exits": exits, "until": until, "get": get, "killdaemon": killDaemon, "gone": gone, "certificate": certificate,
 		},
 	})
 }
@@ -179,6 +181,11 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	if strconv.Itoa(resp.StatusCode) != args[0] || len(args) > 2 && !strings.Contains(string(body), args[2]) {
 		ts.Fatalf("%s: %s\n%s", url, resp.Status, body)
 	}
+}
+
+// certificate CERT KEY: makes a pair for loopback.
+func certificate(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(testcert.Write(ts.MkAbs(args[0]), ts.MkAbs(args[1]), testcert.Options{}))
 }
 
 // killdaemon: kill -9.

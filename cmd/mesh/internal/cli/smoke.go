@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/ebef7166/mesh/control"
 	"github.com/ebef7166/mesh/internal/escape"
+	"github.com/ebef7166/mesh/internal/keypair"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/container"
@@ -178,7 +181,11 @@ func (r *smokeRun) runChecks(ctx context.Context, results *[]smoke.Result) error
 	if len(r.checks) == 0 {
 		r.say("There are no checks in smoke/: only the services' health was checked.")
 	}
-	target := smoke.Target{Gateway: status.Gateway.URL, Token: func(ctx context.Context, user string) (string, error) {
+	trust, err := r.trust(status.Gateway.URL)
+	if err != nil {
+		return err
+	}
+	target := smoke.Target{Gateway: status.Gateway.URL, TLS: trust, Token: func(ctx context.Context, user string) (string, error) {
 		return r.daemon.client.Token(ctx, control.TokenRequest{User: user})
 	}}
 	failed := 0
@@ -194,6 +201,19 @@ func (r *smokeRun) runChecks(ctx context.Context, results *[]smoke.Result) error
 		return fmt.Errorf("%d of %d checks failed", failed, len(r.checks))
 	}
 	return nil
+}
+
+// trust is how the checks trust the gateway's certificate; nil: it has none.
+func (r *smokeRun) trust(gateway string) (*tls.Config, error) {
+	pair, ok := r.manifest.KeyPair()
+	if !ok {
+		return nil, nil
+	}
+	u, err := url.Parse(gateway)
+	if err != nil {
+		return nil, err
+	}
+	return keypair.Trusting(pair.Cert, u.Hostname())
 }
 
 func (r *smokeRun) tell(result smoke.Result) {
