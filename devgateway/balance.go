@@ -14,6 +14,7 @@ type Instance struct {
 	ID    string
 	Addr  string // host:port
 	HTTP2 bool   // it speaks HTTP/2 without TLS and without an upgrade
+	TLS   bool   // it is reached by HTTPS
 	TCP   bool   // it speaks something else: only for TCP links
 }
 
@@ -21,12 +22,23 @@ type Instance struct {
 type endpoint struct {
 	Instance
 	inflight atomic.Int64
-	gone     atomic.Bool   // out of the set: nothing new comes here
+	gone     atomic.Bool // out of the set: nothing new comes here
+	conduct  conduct
 	empty    chan struct{} // signals Drain that inflight fell to zero. Bound 1: one signal makes it look
 }
 
+func (e *endpoint) scheme() string {
+	if e.TLS {
+		return "https"
+	}
+	return "http"
+}
+
 // pool is the healthy instances of one service.
-type pool struct{ set atomic.Pointer[set] }
+type pool struct {
+	set    atomic.Pointer[set]
+	budget *budget // of retries
+}
 
 // set is immutable.
 type set struct {
@@ -35,7 +47,7 @@ type set struct {
 }
 
 func newPool() *pool {
-	p := &pool{}
+	p := &pool{budget: newBudget()}
 	p.set.Store(&set{changed: make(chan struct{})})
 	return p
 }
@@ -43,9 +55,12 @@ func newPool() *pool {
 // pools finds a pool by its service.
 type pools map[string]*pool
 
+// poolOf returns the pool of a service, or nil.
+func (g *Gateway) poolOf(service string) *pool { return (*g.pools.Load())[service] }
+
 // pool returns the pool of a service and makes it where there is none.
 func (g *Gateway) pool(service string) *pool {
-	if p := (*g.pools.Load())[service]; p != nil {
+	if p := g.poolOf(service); p != nil {
 		return p
 	}
 	g.mu.Lock()
@@ -144,10 +159,14 @@ func (e *endpoint) release() {
 }
 
 // pick chooses the instance with the fewest requests among those that were
-// not tried yet; of equals, any. It returns nil when there is none.
+// not tried yet; of equals, any. One that is left out as an outlier is better than
+// none. It returns nil when there is none at all.
 func pick(list []*endpoint, tried []*endpoint) *endpoint {
 	for {
-		e := least(list, tried)
+		e := least(list, tried, false)
+		if e == nil {
+			e = least(list, tried, true)
+		}
 		if e == nil || e.acquire() {
 			return e
 		}
@@ -156,7 +175,7 @@ func pick(list []*endpoint, tried []*endpoint) *endpoint {
 	}
 }
 
-func least(list []*endpoint, tried []*endpoint) (best *endpoint) {
+func least(list []*endpoint, tried []*endpoint, outliers bool) (best *endpoint) {
 	if len(list) == 0 {
 		return nil
 	}
@@ -166,7 +185,7 @@ func least(list []*endpoint, tried []*endpoint) (best *endpoint) {
 	}
 	for i := range list {
 		e := list[(start+i)%len(list)]
-		if e.gone.Load() || slices.Contains(tried, e) {
+		if e.gone.Load() || slices.Contains(tried, e) || !outliers && e.conduct.left() {
 			continue
 		}
 		if n := e.inflight.Load(); best == nil || n < fewest {
@@ -177,10 +196,9 @@ func least(list []*endpoint, tried []*endpoint) (best *endpoint) {
 }
 
 // await picks an instance of a service, and waits for one as long as Hold
-// says. Those tried already do not
-// count: an instance that comes anew does.
+// says. Those tried already do not count: an instance that comes anew does.
 func (g *Gateway) await(ctx context.Context, service string, tried []*endpoint) *endpoint {
-	if p := (*g.pools.Load())[service]; p != nil {
+	if p := g.poolOf(service); p != nil {
 		if e := pick(p.set.Load().list, tried); e != nil {
 			return e
 		}

@@ -25,6 +25,7 @@ type exchange struct {
 
 	endpoint *endpoint // where it is, or was tried last
 	held     bool      // it is counted in there
+	tries    int       // how often it was sent again
 	server   any       // what accepted it; known of streams only
 	stream   bool
 	closing  func() bool // undoes closeWhenDone

@@ -59,6 +59,10 @@ type Gateway struct {
 	streams streams
 	cors    atomic.Pointer[cors.Cors] // nil: no other origins
 
+	linkRetries atomic.Pointer[Retries]  // nil: none
+	outliers    atomic.Pointer[Outliers] // nil: nobody is left out
+	ejecting    sync.Mutex               // held while an instance is left out
+
 	mu      sync.Mutex  // held while instances change, never by a request
 	retired []*endpoint // out of the set, with requests still on them
 }

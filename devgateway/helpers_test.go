@@ -168,6 +168,11 @@ func (r *rig) listen(serve func(context.Context, net.Listener) error) (addr stri
 	return ln.Addr().String(), stop
 }
 
+// link serves a link.
+func (r *rig) link(caller, callee string) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, ln net.Listener) error { return r.ServeLink(ctx, ln, caller, callee) }
+}
+
 func (r *rig) observe(record Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

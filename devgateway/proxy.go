@@ -71,39 +71,9 @@ func rooted(path string) string {
 	return "/" + path
 }
 
-// balancer is the gateway as the transport of its proxy: it chooses an
-// instance, and another one when a connection was refused.
-type balancer Gateway
-
 type noInstance struct{ cause string }
 
 func (e *noInstance) Error() string { return e.cause }
-
-// RoundTrip implements http.RoundTripper.
-func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
-	g, x := (*Gateway)(b), exchangeOf(req.Context())
-	var tried []*endpoint
-	var refused error
-	sent := keepOpen(req)
-	for {
-		e := g.await(req.Context(), x.callee, tried)
-		if e == nil {
-			return nil, g.nobody(req.Context(), x.callee, refused)
-		}
-		x.endpoint, x.held = e, true
-		req.URL.Host = e.Addr
-		res, err := g.transport(e, req).RoundTrip(req)
-		if err == nil {
-			return res, nil
-		}
-		e.release()
-		x.held = false
-		if !isDial(err) || sent != nil && sent.touched {
-			return nil, err
-		}
-		tried, refused = append(tried, e), err
-	}
-}
 
 // nobody explains that no instance can take a request.
 func (g *Gateway) nobody(ctx context.Context, service string, refused error) error {
@@ -129,36 +99,6 @@ func (g *Gateway) transport(e *endpoint, req *http.Request) http.RoundTripper {
 	}
 	return g.http1
 }
-
-// keepOpen lets a request be sent again as long as nobody read its body: a
-// transport closes the body when it cannot connect.
-func keepOpen(req *http.Request) *untouched {
-	if req.Body == nil || req.Body == http.NoBody {
-		return nil
-	}
-	u := &untouched{ReadCloser: req.Body, trailer: req.Trailer}
-	req.Body = u
-	return u
-}
-
-type untouched struct {
-	io.ReadCloser
-	trailer http.Header
-	touched bool // looked at after RoundTrip returned an error, when nobody reads any more
-}
-
-// Read also removes identity from the trailers: they are there when the body
-// is over, announced or not.
-func (u *untouched) Read(p []byte) (int, error) {
-	u.touched = true
-	n, err := u.ReadCloser.Read(p)
-	if err == io.EOF {
-		removeIdentity(u.trailer)
-	}
-	return n, err
-}
-
-func (u *untouched) Close() error { return nil } // the proxy closes the body that it got
 
 // dial connects to an instance, which is near: what takes long is not there.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -210,7 +150,4 @@ func (b *buffers) Get() []byte {
 
 func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferSize]byte)(p)) }
 
-var (
-	_ http.RoundTripper   = (*balancer)(nil)
-	_ httputil.BufferPool = (*buffers)(nil)
-)
+var _ httputil.BufferPool = (*buffers)(nil)

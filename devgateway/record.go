@@ -19,6 +19,7 @@ type Record struct {
 	Callee   string `json:"callee,omitempty"`
 	Route    string `json:"route,omitempty"` // its path or prefix; empty on a link
 	Instance string `json:"instance,omitempty"`
+	Retries  int    `json:"retries,omitempty"` // how often it was sent again
 
 	Protocol string `json:"protocol"`
 	Method   string `json:"method"`
@@ -46,7 +47,7 @@ func (x *exchange) observe(w *writer, r *http.Request) {
 	record := Record{
 		Start: x.start, Duration: time.Since(x.start),
 		Caller: x.caller, Callee: x.callee, Protocol: r.Proto, Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		Status: w.status(), GRPC: grpcStatusOf(w.Header()), Stream: x.stream,
+		Status: w.status(), GRPC: grpcStatusOf(w.Header()), Stream: x.stream, Retries: x.tries,
 		RequestBytes: max(r.ContentLength, 0), ResponseBytes: w.bytes,
 		TraceID: x.trace.idText(), SpanID: hexText(x.trace.span), ParentID: x.trace.parentText(),
 	}

@@ -29,6 +29,30 @@ func (r *Route) UnmarshalJSON(body []byte) error {
 	return nil
 }
 
+type retriesJSON struct {
+	Attempts int     `json:"attempts"`
+	Codes    []int   `json:"codes,omitempty"`
+	Backoff  float64 `json:"backoff,omitempty"`
+}
+
+// MarshalJSON writes the back-off as seconds.
+func (r Retries) MarshalJSON() ([]byte, error) {
+	return json.Marshal(retriesJSON{r.Attempts, r.Codes, r.Backoff.Seconds()})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *Retries) UnmarshalJSON(body []byte) error {
+	var in retriesJSON
+	if err := json.Unmarshal(body, &in); err != nil {
+		return err
+	}
+	*r = Retries{in.Attempts, in.Codes, time.Duration(in.Backoff * float64(time.Second))}
+	return nil
+}
+
+// IsZero reports that nothing is sent again.
+func (r Retries) IsZero() bool { return r.Attempts == 0 }
+
 type limitJSON struct {
 	Requests int     `json:"requests"`
 	Per      float64 `json:"per"`

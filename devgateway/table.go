@@ -36,6 +36,7 @@ type Route struct {
 	Timeout     time.Duration `json:"-"` // until the answer is complete; for a stream, until it begins. Zero: none; in JSON, "timeout" in seconds
 	BodyLimit   int64         `json:"body_limit,omitempty"`
 	Limit       Limit         `json:"rate_limit,omitzero"`
+	Retries     Retries       `json:"retries,omitzero"`
 	StripPrefix bool          `json:"strip_prefix,omitempty"`
 
 	Position string `json:"position,omitempty"` // where it was declared, for messages

@@ -42,6 +42,7 @@ func (g *Gateway) connect(ctx context.Context, x *exchange) (net.Conn, error) {
 			return nil, g.nobody(ctx, x.callee, refused)
 		}
 		conn, err := dial(ctx, "tcp", e.Addr)
+		g.judge(x.callee, e, err)
 		if err == nil {
 			x.endpoint, x.held = e, true
 			return conn, nil

@@ -37,6 +37,8 @@ func (l *loader) check() {
 	l.checkIdentity()
 	l.checkOrigins()
 	l.checkTLS()
+	l.ws.Gateway.Retries = l.ws.Gateway.Retries.or(nil)
+	l.checkRetries(l.source, []any{"gateway", "retries"}, l.ws.Gateway.Retries)
 	l.warnUnused()
 	for _, s := range l.ws.Services {
 		c := &checker{loader: l, s: s}

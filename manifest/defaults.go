@@ -18,7 +18,21 @@ const (
 	DefaultStartLimit    = 5
 	DefaultStartWindow   = 10 * time.Second
 	DefaultRatePeriod    = time.Second
+	DefaultRetries       = 2
+	DefaultRetryBackoff  = 25 * time.Millisecond
+	DefaultFailures      = 5
+	DefaultEjection      = 5 * time.Second
+	DefaultMaxEjection   = time.Minute
 )
+
+// or takes from fallback, and then from what holds everywhere, what r leaves open.
+// Both may be nil.
+func (r *Retries) or(fallback *Retries) *Retries {
+	full, attempts := orNew(r), DefaultRetries
+	fillStruct(full, orNew(fallback))
+	fillStruct(full, &Retries{Attempts: &attempts, Codes: []int{502, 503}, Backoff: Duration(DefaultRetryBackoff)})
+	return full
+}
 
 // fillStruct sets every field that is zero in to from the same field of from;
 // maps are merged, to's keys winning. Both are pointers to one struct type.
@@ -117,6 +131,7 @@ func (s *Service) applyDefaults(gateway Gateway) {
 		if route.RateLimit == nil {
 			route.RateLimit = gateway.RateLimit
 		}
+		route.Retries = route.Retries.or(gateway.Retries)
 		route.Position = s.source.position(s.path("routes", i))
 	}
 }

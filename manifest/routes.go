@@ -27,6 +27,7 @@ func (c *checker) routes() {
 		if route.StripPrefix && route.Prefix == "" {
 			c.fail(append(at, "strip_prefix"), "only a prefix can be stripped")
 		}
+		c.checkRetries(c.s.source, c.s.path(append(at, "retries")...), route.Retries)
 		if !c.s.Listens() {
 			c.fail(at, "a %s has no port to route to", c.s.Kind)
 		}
@@ -51,6 +52,15 @@ func (c *checker) routePath(at []any, place string) {
 		c.fail(at, "%q can match nothing: the gateway refuses . and .. and // in a path; write it as %s", place, cleaned(place))
 	case place == "/.mesh" || strings.HasPrefix(place, "/.mesh/"):
 		c.fail(at, "/.mesh is the gateway's own")
+	}
+}
+
+// checkRetries holds that what is sent again was a failure of the server's.
+func (l *loader) checkRetries(src *source, at []any, r *Retries) {
+	for i, code := range r.Codes {
+		if code < 500 || code > 599 {
+			l.problems = append(l.problems, src.problem(append(at, "codes", i), "%d is no failure that passes: give codes from 500 to 599", code))
+		}
 	}
 }
 

@@ -62,6 +62,10 @@ type Gateway struct {
 	CORS *CORS `yaml:"cors,omitempty" json:"cors,omitempty"`
 	// RateLimit of routes that say nothing themselves.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
+	// Retries of routes that say nothing themselves, and of links.
+	Retries *Retries `yaml:"retries,omitempty" json:"retries,omitempty"`
+	// Outliers says when an instance that fails gets no requests for a while, on routes and links.
+	Outliers Outliers `yaml:"outliers,omitempty" json:"outliers,omitempty"`
 	// TLS makes the gateway speak HTTPS.
 	TLS *TLS `yaml:"tls,omitempty" json:"tls,omitempty"`
 }
@@ -94,6 +98,29 @@ type RateLimit struct {
 	Requests int `yaml:"requests" json:"requests" jsonschema:"minimum=1"`
 	// Per is the time; a second unless given.
 	Per Duration `yaml:"per,omitempty" json:"per,omitempty"`
+}
+
+// Retries says how often a request is sent again that is safe to send twice: one of
+// an idempotent method, or with an Idempotency-Key, with a body of at most 64 KiB,
+// that no instance answered but with one of the codes.
+type Retries struct {
+	// Attempts beside the first; 2 unless given, 0 for none.
+	Attempts *int `yaml:"attempts,omitempty" json:"attempts,omitempty" jsonschema:"minimum=0,maximum=10"`
+	// Codes of answers to send it again for; 502 and 503 unless given. One with Retry-After is passed on.
+	Codes []int `yaml:"codes,omitempty" json:"codes,omitempty"`
+	// Backoff before the first retry; it doubles each time. 25ms unless given.
+	Backoff Duration `yaml:"backoff,omitempty" json:"backoff,omitempty"`
+}
+
+// Outliers leaves an instance out that has failed several times one after another:
+// no answer, 502, 503, 504 or gRPC's UNAVAILABLE. At least half of the instances stay.
+type Outliers struct {
+	// Failures one after another; 5 unless given.
+	Failures int `yaml:"failures,omitempty" json:"failures,omitempty" jsonschema:"minimum=1"`
+	// Base is for how long the first time; twice as long the second time, and so on. 5s unless given.
+	Base Duration `yaml:"base,omitempty" json:"base,omitempty"`
+	// Max bounds it; 1m unless given.
+	Max Duration `yaml:"max,omitempty" json:"max,omitempty"`
 }
 
 // Identity configures the identity provider.
@@ -345,6 +372,8 @@ type Route struct {
 	StripPrefix bool `yaml:"strip_prefix,omitempty" json:"strip_prefix,omitempty"`
 	// RateLimit; that of the gateway unless given.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
+	// Retries; those of the gateway unless given.
+	Retries *Retries `yaml:"retries,omitempty" json:"retries,omitempty"`
 	// BodyLimit in bytes; none unless given.
 	BodyLimit int64 `yaml:"body_limit,omitempty" json:"body_limit,omitempty" jsonschema:"minimum=1"`
 

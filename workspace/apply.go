@@ -90,7 +90,7 @@ func (w *Workspace) configure(ctx context.Context) error {
 		return fmt.Errorf("routes: %w", err)
 	}
 	w.gateway.SetTable(table)
-	w.gateway.SetCORS(w.Manifest().Gateway.Origins())
+	w.setGateway(w.Manifest().Gateway)
 	return errors.Join(w.links.apply(ctx, selected, w.options.Outside), w.state.Save())
 }
 

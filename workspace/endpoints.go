@@ -1,7 +1,9 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 	"sync"
@@ -94,6 +96,30 @@ func rateLimit(l *manifest.RateLimit) devgateway.Limit {
 	return devgateway.Limit{Requests: l.Requests, Per: l.Per.Or(manifest.DefaultRatePeriod)}
 }
 
+func retries(r *manifest.Retries) devgateway.Retries {
+	return devgateway.Retries{Attempts: *r.Attempts, Codes: r.Codes, Backoff: time.Duration(r.Backoff)}
+}
+
+func outliers(o manifest.Outliers) devgateway.Outliers {
+	return devgateway.Outliers{Failures: cmp.Or(o.Failures, manifest.DefaultFailures), Base: o.Base.Or(manifest.DefaultEjection), Max: o.Max.Or(manifest.DefaultMaxEjection)}
+}
+
+// setGateway gives the gateway what mesh.yaml says of all its routes and links.
+func (w *Workspace) setGateway(m manifest.Gateway) {
+	w.gateway.SetCORS(m.Origins())
+	w.gateway.SetLinkRetries(retries(m.Retries))
+	w.gateway.SetOutliers(outliers(m.Outliers))
+}
+
+// outlierProblems are the instances that get no requests for a while, in words.
+func outlierProblems(all []devgateway.Outlier) []string {
+	var problems []string
+	for _, o := range all {
+		problems = append(problems, fmt.Sprintf("%s gets no requests until %s, since it failed several times in a row: %s", o.Instance, o.Until.Format(time.TimeOnly), o.Cause))
+	}
+	return problems
+}
+
 // routes are the manifest's routes as the gateway takes them.
 func routes(services []*manifest.Service) []devgateway.Route {
 	var out []devgateway.Route
@@ -102,7 +128,7 @@ func routes(services []*manifest.Service) []devgateway.Route {
 			out = append(out, devgateway.Route{
 				Service: s.Name, Host: r.Host, Path: r.Path, Prefix: r.Prefix, Methods: r.Methods, Headers: r.Headers,
 				Auth: string(r.Auth), Roles: r.Roles, Scopes: r.Scopes, Timeout: time.Duration(r.Timeout),
-				BodyLimit: r.BodyLimit, Limit: rateLimit(r.RateLimit), StripPrefix: r.StripPrefix, Position: r.Position,
+				BodyLimit: r.BodyLimit, Limit: rateLimit(r.RateLimit), Retries: retries(r.Retries), StripPrefix: r.StripPrefix, Position: r.Position,
 			})
 		}
 	}

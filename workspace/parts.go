@@ -101,6 +101,7 @@ func (w *Workspace) Problems() []string {
 	if w.issuer != nil && w.issuer.Err() != nil {
 		problems = append(problems, w.issuer.Err().Error())
 	}
+	problems = append(problems, outlierProblems(w.gateway.Outliers())...)
 	return append(problems, w.storms.said()...)
 }
 

@@ -1,0 +1,181 @@
+package devgateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var errFailed = errors.New("connection reset")
+
+// fleet is a gateway with n instances of a service, which nobody asks anything.
+func fleet(n int, o Outliers) (*Gateway, []*endpoint) {
+	g := New(Config{})
+	g.SetOutliers(o)
+	instances := make([]Instance, n)
+	for i := range instances {
+		instances[i] = Instance{ID: fmt.Sprint("s-", i+1), Addr: fmt.Sprint("127.0.0.1:", i+1)}
+	}
+	g.SetInstances("s", instances)
+	return g, g.poolOf("s").set.Load().list
+}
+
+func (g *Gateway) fails(e *endpoint, times int) {
+	for range times {
+		g.judge("s", e, errFailed)
+	}
+}
+
+// serving are the instances that get requests: each is picked while the others are
+// busier.
+func serving(list []*endpoint) (ids []string) {
+	for _, e := range list {
+		if !e.conduct.left() {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+func TestAnInstanceThatFailsIsLeftOutAndComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, list := fleet(2, Outliers{Failures: 5, Base: 5 * time.Second, Max: 12 * time.Second})
+		g.fails(list[0], 4)
+		g.judge("s", list[0], nil)
+		g.fails(list[0], 4)
+		g.judge("s", list[0], errNoVerdict) // a client that went away is none of its business
+		if got := serving(list); len(got) != 2 {
+			t.Fatalf("after four in a row: %v", got)
+		}
+		// Each time is longer than the one before, up to the bound.
+		for _, wait := range []time.Duration{5 * time.Second, 10 * time.Second, 12 * time.Second, 12 * time.Second} {
+			g.fails(list[0], 5)
+			out := g.Outliers()
+			if len(out) != 1 || out[0].Instance != "s-1" || out[0].Cause != "connection reset" || time.Until(out[0].Until) != wait {
+				t.Fatalf("left out: %+v, want for %v", out, wait)
+			}
+			for range 20 {
+				e := pick(list, nil)
+				if e != list[1] {
+					t.Fatalf("%s was picked", e.ID)
+				}
+				e.release()
+			}
+			time.Sleep(wait - time.Nanosecond)
+			if got := serving(list); len(got) != 1 {
+				t.Errorf("too early: %v", got)
+			}
+			time.Sleep(time.Nanosecond)
+			if got := serving(list); len(got) != 2 || len(g.Outliers()) != 0 {
+				t.Errorf("not back: %v", got)
+			}
+		}
+		time.Sleep(13 * time.Second) // it holds for longer than it was out
+		g.fails(list[0], 5)
+		if out := g.Outliers(); len(out) != 1 || time.Until(out[0].Until) != 5*time.Second {
+			t.Errorf("what is long ago still counts: %+v", out)
+		}
+	})
+}
+
+func TestHalfOfTheInstancesStay(t *testing.T) {
+	for n, want := range map[int]int{1: 0, 2: 1, 3: 1, 4: 2, 5: 2, 9: 4} {
+		g, list := fleet(n, Outliers{Failures: 1, Base: time.Minute})
+		for _, e := range list {
+			g.fails(e, 3)
+		}
+		if got := len(g.Outliers()); got != want {
+			t.Errorf("of %d instances %d are left out, want %d", n, got, want)
+		}
+	}
+}
+
+// When those that are left are gone, too, one that was left out is better than none.
+func TestAnOutlierIsBetterThanNone(t *testing.T) {
+	g, list := fleet(2, Outliers{Failures: 1, Base: time.Minute})
+	g.fails(list[0], 1)
+	g.SetInstances("s", []Instance{list[0].Instance})
+	if e := pick(g.poolOf("s").set.Load().list, nil); e != list[0] {
+		t.Errorf("picked %v", e)
+	}
+	if e := pick(list, []*endpoint{list[1]}); e != list[0] {
+		t.Errorf("beside one that was tried: %v", e)
+	}
+}
+
+func TestOutliersAreTold(t *testing.T) {
+	var log bytes.Buffer
+	g, list := fleet(2, Outliers{Failures: 2, Base: 5 * time.Second})
+	g.log = slog.New(slog.NewTextHandler(&log, nil))
+	g.fails(list[1], 2)
+	if !strings.Contains(log.String(), "instance=s-2 failures=2 for=5s cause=\"connection reset\"") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+// What counts as a failure, seen from outside.
+func TestWhatCountsAsAFailure(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		counts bool
+	}{{200, false}, {404, false}, {500, false}, {501, false}, {502, true}, {503, true}, {504, true}} {
+		r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
+		r.SetOutliers(Outliers{Failures: 3, Base: time.Hour})
+		bad := upstream(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) })
+		r.SetInstances(one("s", bad, upstream(t, seen)))
+		for range 60 {
+			r.do("GET", "/", nil)
+		}
+		if got := len(r.Outliers()) == 1; got != tt.counts {
+			t.Errorf("%d: %v", tt.status, r.Outliers())
+		}
+	}
+}
+
+// Balancing: the instance with the fewest requests gets the next one.
+func TestTheLeastBusyInstanceIsPicked(t *testing.T) {
+	_, list := fleet(5, Outliers{})
+	for i, e := range list {
+		e.inflight.Store(int64(10 - i))
+	}
+	var got []string
+	for range 6 {
+		got = append(got, pick(list, nil).ID)
+	}
+	// 6 7 8 9 10 requests: the fifth instance until it has seven, then it and the fourth in any order.
+	if got[0] != "s-5" || !strings.Contains("s-4 s-5", got[1]) || !strings.Contains("s-4 s-5", got[2]) || got[1] == got[2] {
+		t.Errorf("picked %v", got)
+	}
+	load := int64(0)
+	for _, e := range list {
+		load = max(load, e.inflight.Load())
+	}
+	if load != 10 {
+		t.Errorf("an instance has %d requests while others are free", load)
+	}
+}
+
+// Of equals any is picked: a first one of a list would get all of a slow sender's.
+func TestOfEqualsAnyIsPicked(t *testing.T) {
+	_, list := fleet(3, Outliers{})
+	count := map[string]int{}
+	for range 3000 {
+		e := pick(list, nil)
+		count[e.ID]++
+		e.release()
+	}
+	for id, n := range count {
+		if n < 800 || n > 1200 {
+			t.Errorf("%s was picked %d times of 3000", id, n)
+		}
+	}
+	if len(count) != 3 {
+		t.Errorf("only %v", count)
+	}
+}
