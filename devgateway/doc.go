@@ -5,14 +5,14 @@
 //
 // The table, and the set of instances of each service, are swapped by one
 // atomic pointer each. A request takes no lock and asks nobody: it sees one
-// table and one set from beginning to end. Who the instances are, and what a token is worth, the
-// gateway is told through [Gateway.SetInstances] and [TokenVerifier]; it
-// knows neither the registry nor the identity provider.
+// table and one set from beginning to end. Who the instances are, and what a
+// token is worth, the gateway is told through [Gateway.SetInstances] and
+// [TokenVerifier]; it knows neither the registry nor the identity provider.
 //
 // Instances that leave the set get no further request at once; those that
 // they are still answering go on, and [Gateway.Drain] waits for them.
 //
 // What an HTTP/1.1 client sends is checked on the connection, before net/http
 // reads it, which is laxer than RFC 9112 in places (a bare LF, equal duplicate
-// lengths): wire.go. See docs/gateway.md for what is not there yet.
+// lengths): wire.go.
 package devgateway

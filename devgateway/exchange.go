@@ -77,6 +77,7 @@ func (x *exchange) arrived(res *http.Response) {
 	removeIdentity(res.Trailer)
 	if x.route != nil {
 		x.g.onlyOurCORS(res.Header)
+		x.route.ownLocation(res.Header)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		res.Body = &body{ReadCloser: res.Body, x: x, res: res}

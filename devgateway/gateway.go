@@ -80,8 +80,13 @@ func New(c Config) *Gateway {
 	return g
 }
 
-// SetTable makes a compiled table the one that decides from now on.
-func (g *Gateway) SetTable(t *Table) { g.table.Store(t) }
+// SetTable makes a compiled table the one that decides from now on. It is not
+// called twice at once.
+func (g *Gateway) SetTable(t *Table) {
+	before := g.table.Load()
+	g.setOutside(before, t)
+	g.table.Store(t)
+}
 
 // Routes returns the routes of the current table, the most specific first.
 func (g *Gateway) Routes() []Route { return g.table.Load().Routes() }
@@ -94,11 +99,13 @@ func newTransport(http2 bool) *http.Transport {
 		DialContext:           dial,
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       50 * time.Second, // less than servers usually wait
+		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true,
 		Protocols:             new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(!http2)
+	t.Protocols.SetHTTP2(http2) // of an outside URL
 	t.Protocols.SetUnencryptedHTTP2(http2)
 	return t
 }

@@ -31,8 +31,18 @@ func (g *Gateway) Handler() http.Handler {
 			g.answerItself(noted, r)
 			return
 		}
+		if x.route.files != nil {
+			x.serveFile(noted, r)
+			return
+		}
 		x.forward(noted, r)
 	})
+}
+
+// refuse answers with a problem.
+func (x *exchange) refuse(w *writer, r *http.Request, p *problem) {
+	x.problem = p
+	p.write(w, r, x)
 }
 
 // admit decides about a request: it is refused, or gets a route and its
@@ -63,7 +73,7 @@ func (g *Gateway) admit(x *exchange, r *http.Request) *problem {
 	if route == nil {
 		return noRoute(r, allow)
 	}
-	x.route, x.callee = route, route.Service
+	x.route, x.callee = route, route.callee()
 	var p *problem
 	if x.who, p = g.authenticate(r, route); p != nil {
 		return p
@@ -82,8 +92,7 @@ func noRoute(r *http.Request, allow string) *problem {
 func (x *exchange) forward(w *writer, r *http.Request) {
 	if x.route != nil && x.route.BodyLimit > 0 {
 		if r.ContentLength > x.route.BodyLimit {
-			x.problem = x.failed(&http.MaxBytesError{Limit: x.route.BodyLimit})
-			x.problem.write(w, r, x)
+			x.refuse(w, r, x.failed(&http.MaxBytesError{Limit: x.route.BodyLimit}))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, x.route.BodyLimit)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -258,4 +259,11 @@ func (r *rig) raw(request string) reply {
 		r.t.Fatal(err)
 	}
 	return read(r.t, res)
+}
+
+// trust makes the gateway trust more certificates of outside URLs.
+func (r *rig) trust(roots *x509.CertPool) {
+	fresh := newTransport(false)
+	fresh.TLSClientConfig = &tls.Config{RootCAs: roots}
+	r.http1 = fresh
 }

@@ -45,6 +45,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 		pr.SetXForwarded()
 		setIdentity(out.Header, x.who)
 		x.route.strip(out)
+		x.route.ownHost(out)
 	}
 	x.trace.set(out.Header)
 }

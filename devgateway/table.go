@@ -18,12 +18,15 @@ const (
 	AuthNone     = "none"
 )
 
-// Route sends requests to a service. Exactly one of Path and Prefix is set. A
-// prefix ends at a slash: /api matches /api and /api/x and not /apis; /api/
-// matches only what is below it.
+// Route sends requests to a service, to files or to an outside URL. Exactly one of
+// Path and Prefix is set. A prefix ends at a slash: /api matches /api and /api/x and
+// not /apis; /api/ matches only what is below it.
 type Route struct {
-	Service string            `json:"service"`
-	Host    string            `json:"host,omitempty"` // any, unless given; without port
+	Service string            `json:"service,omitempty"` // with Static: whose files they are
+	Static  string            `json:"static,omitempty"`  // absolute: a folder, or a file with Path
+	SPA     bool              `json:"spa,omitempty"`     // what is not there is the app's own: index.html
+	URL     string            `json:"url,omitempty"`     // http://host:port or https://host
+	Host    string            `json:"host,omitempty"`    // any, unless given; without port
 	Path    string            `json:"path,omitempty"`
 	Prefix  string            `json:"prefix,omitempty"`
 	Methods []string          `json:"methods,omitempty"` // any, unless given
@@ -63,6 +66,7 @@ type compiled struct {
 	headers []headerMatch
 	allow   string // the methods, for an Allow header
 	limiter *limiter
+	files   *files // nil: a service or a URL
 }
 
 type headerMatch struct{ name, value string }
@@ -91,7 +95,7 @@ func Compile(routes []Route) (*Table, error) {
 }
 
 func place(r Route) string {
-	return cmp.Or(r.Position, "route "+cmp.Or(r.Path, r.Prefix)+" of "+cmp.Or(r.Service, "no service"))
+	return cmp.Or(r.Position, "route "+cmp.Or(r.Path, r.Prefix)+" of "+cmp.Or(r.Service, r.URL, r.Static, "nobody"))
 }
 
 // compile normalises r and returns it in compiled form.
@@ -102,7 +106,7 @@ func compile(r *Route) (*compiled, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	c := &compiled{Route: *r, limiter: newLimiter(r.Limit), name: cmp.Or(r.Path, r.Prefix), below: strings.HasSuffix(r.Prefix, "/")}
+	c := &compiled{Route: *r, limiter: newLimiter(r.Limit), files: newFiles(r), name: cmp.Or(r.Path, r.Prefix), below: strings.HasSuffix(r.Prefix, "/")}
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 		c.headers = append(c.headers, headerMatch{http.CanonicalHeaderKey(name), r.Headers[name]})
 	}
@@ -113,8 +117,6 @@ func compile(r *Route) (*compiled, error) {
 func (r *Route) validate() error {
 	path := cmp.Or(r.Path, r.Prefix)
 	switch {
-	case r.Service == "":
-		return errors.New("the route has no service")
 	case (r.Path == "") == (r.Prefix == ""):
 		return errors.New("a route needs either a path or a prefix")
 	case path[0] != '/' || strings.ContainsAny(path, "%\\?#") || !safePath(path):
@@ -129,6 +131,9 @@ func (r *Route) validate() error {
 		return errors.New("roles and scopes need auth to be required or optional")
 	case r.Timeout < 0 || r.BodyLimit < 0:
 		return errors.New("a timeout or body limit is negative")
+	}
+	if err := r.validateTarget(); err != nil {
+		return err
 	}
 	return r.validateMatches()
 }

@@ -37,6 +37,7 @@ func (l *loader) check() {
 	l.checkIdentity()
 	l.checkOrigins()
 	l.checkTLS()
+	l.checkOwnRoutes()
 	l.ws.Gateway.Retries = l.ws.Gateway.Retries.or(nil)
 	l.checkRetries(l.source, []any{"gateway", "retries"}, l.ws.Gateway.Retries)
 	l.warnUnused()

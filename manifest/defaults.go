@@ -1,7 +1,9 @@
 package manifest
 
 import (
+	"cmp"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -120,19 +122,30 @@ func (s *Service) applyDefaults(gateway Gateway) {
 			s.Restart.Policy = "never"
 		}
 	}
+	s.Routes = slices.Clone(s.Routes) // which defaults may share
 	for i := range s.Routes {
-		route := &s.Routes[i]
-		if route.Auth == "" {
-			route.Auth = gateway.Auth
-		}
-		if route.Auth == "" {
-			route.Auth = AuthRequired
-		}
-		if route.RateLimit == nil {
-			route.RateLimit = gateway.RateLimit
-		}
-		route.Retries = route.Retries.or(gateway.Retries)
-		route.Position = s.source.position(s.path("routes", i))
+		s.Routes[i].applyDefaults(gateway, s.Dir)
+		s.Routes[i].Position = s.source.position(s.path("routes", i))
+	}
+}
+
+// applyDefaults fills a route from the gateway's; dir is where its files are.
+func (r *Route) applyDefaults(gateway Gateway, dir string) {
+	r.Auth = cmp.Or(r.Auth, gateway.Auth, AuthRequired)
+	if r.RateLimit == nil {
+		r.RateLimit = gateway.RateLimit
+	}
+	r.Retries = r.Retries.or(gateway.Retries)
+	if r.Static != "" {
+		r.Static = absolute(dir, r.Static)
+	}
+}
+
+// applyDefaults fills the workspace's own routes.
+func (g *Gateway) applyDefaults(src *source, dir string) {
+	for i := range g.Routes {
+		g.Routes[i].applyDefaults(*g, dir)
+		g.Routes[i].Position = src.position([]any{"gateway", "routes", i})
 	}
 }
 

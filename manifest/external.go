@@ -66,3 +66,10 @@ func validPort(text string) bool {
 	n, err := strconv.Atoi(text)
 	return err == nil && n > 0 && n < 1<<16
 }
+
+// isOrigin reports that address is the scheme and host of a server of HTTP, and
+// nothing more.
+func isOrigin(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.Scheme+"://"+u.Host == address && (u.Port() == "" || validPort(u.Port()))
+}

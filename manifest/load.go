@@ -61,6 +61,7 @@ func (l *loader) workspace() error {
 		l.add(l.local())
 	}
 	l.ws.Name, l.ws.Gateway = l.doc.Name, l.doc.Gateway
+	l.ws.Gateway.applyDefaults(l.source, l.dir)
 	l.ws.Identity, l.ws.Databases = l.doc.Identity, l.doc.Databases
 	return nil
 }

@@ -1,6 +1,10 @@
 package manifest
 
 import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -9,49 +13,138 @@ import (
 
 var (
 	methodPattern = regexp.MustCompile(`^[A-Z]+$`)
+	headerPattern = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:\[\]-]+$`)
 )
 
+// routes checks those of a service.
 func (c *checker) routes() {
 	for i, route := range c.s.Routes {
-		at := []any{"routes", i}
-		if (route.Path == "") == (route.Prefix == "") {
-			c.fail(at, "a route takes either path or prefix")
+		r := &routeChecker{loader: c.loader, source: c.s.source, at: c.s.path("routes", i), route: route}
+		r.check()
+		switch {
+		case route.URL != "":
+			r.fail("url", "a service's route leads to the service: gateway.routes of %s takes a URL, and a service that runs elsewhere a url of its own", WorkspaceFile)
+		case route.Static == "" && !c.s.Listens():
+			r.fail("", "a %s has no port to route to", c.s.Kind)
 		}
-		c.routePath(append(at, "path"), route.Path)
-		c.routePath(append(at, "prefix"), route.Prefix)
-		c.methods(append(at, "methods"), route.Methods)
-		if fault := hostFault(route.Host); route.Host != "" && fault != "" {
-			c.fail(append(at, "host"), "%q is no host: %s", route.Host, fault)
+	}
+}
+
+// checkOwnRoutes checks those of the workspace itself.
+func (l *loader) checkOwnRoutes() {
+	for i, route := range l.ws.Gateway.Routes {
+		r := &routeChecker{loader: l, source: l.source, at: []any{"gateway", "routes", i}, route: route}
+		r.check()
+		switch {
+		case (route.Static == "") == (route.URL == ""):
+			r.fail("", "a route of the workspace takes either static or url; one to a service stands in that service's manifest")
+		case route.URL != "" && !isOrigin(route.URL):
+			r.fail("url", "%q is no address that mesh can send requests to: write it as http://host:port or https://host, without a path", route.URL)
 		}
-		if route.StripPrefix && route.Prefix == "" {
-			c.fail(append(at, "strip_prefix"), "only a prefix can be stripped")
-		}
-		c.checkRetries(c.s.source, c.s.path(append(at, "retries")...), route.Retries)
-		if !c.s.Listens() {
-			c.fail(at, "a %s has no port to route to", c.s.Kind)
-		}
-		if route.Auth != AuthRequired && len(route.Roles)+len(route.Scopes) > 0 {
-			c.fail(at, "roles and scopes need auth: required")
+	}
+}
+
+// routeChecker checks one route.
+type routeChecker struct {
+	*loader
+	source *source
+	at     []any
+	route  Route
+}
+
+// fail points at a key of the route, or at all of it.
+func (c *routeChecker) fail(key string, format string, args ...any) {
+	c.failAt(c.key(key), format, args...)
+}
+
+func (c *routeChecker) failAt(at []any, format string, args ...any) {
+	c.problems = append(c.problems, c.source.problem(at, format, args...))
+}
+
+func (c *routeChecker) key(steps ...any) []any {
+	if steps[0] == "" {
+		return c.at
+	}
+	return append(slices.Clone(c.at), steps...)
+}
+
+func (c *routeChecker) check() {
+	route := c.route
+	if (route.Path == "") == (route.Prefix == "") {
+		c.fail("", "a route takes either path or prefix")
+	}
+	c.routePath(c.key("path"), route.Path)
+	c.routePath(c.key("prefix"), route.Prefix)
+	c.methods(route.Methods)
+	c.headers(route.Headers)
+	if fault := hostFault(route.Host); route.Host != "" && fault != "" {
+		c.fail("host", "%q is no host: %s", route.Host, fault)
+	}
+	if route.StripPrefix && route.Prefix == "" {
+		c.fail("strip_prefix", "only a prefix can be stripped")
+	}
+	if route.Auth != AuthRequired && len(route.Roles)+len(route.Scopes) > 0 {
+		c.fail("", "roles and scopes need auth: required")
+	}
+	c.checkRetries(c.source, c.key("retries"), route.Retries)
+	c.files()
+}
+
+// files holds that what is served is there, and of the right kind. A folder that a
+// build has yet to make is no error.
+func (c *routeChecker) files() {
+	route := c.route
+	info, err := os.Stat(route.Static)
+	switch {
+	case route.Static == "" && route.SPA:
+		c.fail("spa", "spa goes with static: it says what to answer where there is no file")
+	case route.Static == "":
+	case route.StripPrefix:
+		c.fail("strip_prefix", "files are looked up below the prefix: strip_prefix says nothing more")
+	case route.SPA && route.Prefix == "":
+		c.fail("spa", "spa goes with a prefix: a path has one file")
+	case errors.Is(err, fs.ErrNotExist):
+		c.ws.Warnings = append(c.ws.Warnings, c.source.problem(c.key("static"), "%s is not there yet: the gateway answers 503 until it is", c.place(route.Static)))
+	case err != nil:
+		c.fail("static", "%s: %s", c.place(route.Static), readFailure(err))
+	case route.Prefix != "" && !info.IsDir():
+		c.fail("static", "%s is no folder: one file is served with path", c.place(route.Static))
+	case route.Path != "" && info.IsDir():
+		c.fail("static", "%s is a folder: it is served with prefix", c.place(route.Static))
+	}
+}
+
+// headers holds that a request can have them: the gateway removes those that say
+// who its sender is before it looks for a route.
+func (c *routeChecker) headers(headers map[string]string) {
+	for name := range headers {
+		switch canonical := http.CanonicalHeaderKey(name); {
+		case !headerPattern.MatchString(name):
+			c.failAt(c.key("headers", name), "%q is no name of a header", name)
+		case strings.HasPrefix(canonical, "X-Forwarded-") || canonical == "Forwarded" || strings.HasPrefix(canonical, "X-Auth-Request-"):
+			c.failAt(c.key("headers", name), "the gateway removes %s from requests before it looks for a route", canonical)
+		case canonical == "Host":
+			c.failAt(c.key("headers", name), "host: says which host a route is for")
 		}
 	}
 }
 
 // routePath checks a path or a prefix: the gateway refuses requests whose path could
 // be read in two ways, so a route that needs such a path would never match.
-func (c *checker) routePath(at []any, place string) {
+func (c *routeChecker) routePath(at []any, place string) {
 	switch {
 	case place == "":
 	case !strings.HasPrefix(place, "/"):
-		c.fail(at, "%q is no path: it starts with /", place)
+		c.failAt(at, "%q is no path: it starts with /", place)
 	case strings.Contains(place, "%"):
-		c.fail(at, "%q can match nothing: write it decoded, without %%", place)
+		c.failAt(at, "%q can match nothing: write it decoded, without %%", place)
 	case strings.ContainsFunc(place, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`\?#;`, r) }):
-		c.fail(at, "%q can match nothing: a path has no space, \\, ?, #, ; or control character", place)
+		c.failAt(at, "%q can match nothing: a path has no space, \\, ?, #, ; or control character", place)
 	case cleaned(place) != place:
-		c.fail(at, "%q can match nothing: the gateway refuses . and .. and // in a path; write it as %s", place, cleaned(place))
+		c.failAt(at, "%q can match nothing: the gateway refuses . and .. and // in a path; write it as %s", place, cleaned(place))
 	case place == "/.mesh" || strings.HasPrefix(place, "/.mesh/"):
-		c.fail(at, "/.mesh is the gateway's own")
+		c.failAt(at, "/.mesh is the gateway's own")
 	}
 }
 
@@ -73,15 +166,15 @@ func cleaned(place string) string {
 	return short
 }
 
-func (c *checker) methods(at []any, methods []string) {
+func (c *routeChecker) methods(methods []string) {
 	for i, method := range methods {
 		switch upper := strings.ToUpper(method); {
 		case !methodPattern.MatchString(upper):
-			c.fail(append(at, i), "%q is no method", method)
+			c.failAt(c.key("methods", i), "%q is no method", method)
 		case method != upper:
-			c.fail(append(at, i), "%q is no method: write it as %s", method, upper)
+			c.failAt(c.key("methods", i), "%q is no method: write it as %s", method, upper)
 		case method == "CONNECT" || method == "TRACE":
-			c.fail(append(at, i), "the gateway does not serve %s", method)
+			c.failAt(c.key("methods", i), "the gateway does not serve %s", method)
 		}
 	}
 }
@@ -97,23 +190,38 @@ func hostFault(host string) string {
 	return ""
 }
 
-// checkRouteClashes finds routes that no request could choose between.
-func (l *loader) checkRouteClashes() {
-	type seen struct {
-		route   Route
-		service string
+// placed is a route with where it stands.
+type placed struct {
+	Route
+	owner  string
+	source *source
+	at     []any
+}
+
+// allRoutes are those of the workspace and of its services.
+func (l *loader) allRoutes() (all []placed) {
+	for i, r := range l.ws.Gateway.Routes {
+		all = append(all, placed{r, "the workspace", l.source, []any{"gateway", "routes", i}})
 	}
-	byPlace := map[string][]seen{}
 	for _, s := range l.ws.Services {
 		for i, r := range s.Routes {
-			place := strings.ToLower(r.Host) + "|" + r.Path + "|" + r.Prefix
-			for _, other := range byPlace[place] {
-				if overlap(r.Methods, other.route.Methods) && len(r.Headers) == len(other.route.Headers) && sameHeaders(r.Headers, other.route.Headers) {
-					l.problems = append(l.problems, s.problem([]any{"routes", i}, "this route clashes with one of %s at %s", other.service, other.route.Position))
-				}
-			}
-			byPlace[place] = append(byPlace[place], seen{r, s.Name})
+			all = append(all, placed{r, s.Name, s.source, s.path("routes", i)})
 		}
+	}
+	return all
+}
+
+// checkRouteClashes finds routes that no request could choose between.
+func (l *loader) checkRouteClashes() {
+	byPlace := map[string][]placed{}
+	for _, r := range l.allRoutes() {
+		place := strings.ToLower(r.Host) + "|" + r.Path + "|" + r.Prefix
+		for _, other := range byPlace[place] {
+			if overlap(r.Methods, other.Methods) && undecided(r.Headers, other.Headers) {
+				l.problems = append(l.problems, r.source.problem(r.at, "this route clashes with one of %s at %s", other.owner, other.Position))
+			}
+		}
+		byPlace[place] = append(byPlace[place], r)
 	}
 }
 
@@ -126,10 +234,17 @@ func overlap(a, b []string) bool {
 	})
 }
 
-func sameHeaders(a, b map[string]string) bool {
-	for key, value := range a {
-		if b[key] != value {
-			return false
+// undecided reports that a request may have the headers of both: naming more is
+// more specific, and another value of the same header is another request.
+func undecided(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for name, value := range a {
+		for other, otherValue := range b {
+			if strings.EqualFold(name, other) && value != otherValue {
+				return false
+			}
 		}
 	}
 	return true

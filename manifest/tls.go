@@ -17,16 +17,16 @@ func (w *Workspace) KeyPair() (pair keypair.Pair, ok bool) {
 	if t == nil {
 		return pair, false
 	}
-	return keypair.Pair{Cert: w.Path(t.Cert), Key: w.Path(t.Key)}, true
+	return keypair.Pair{Cert: absolute(w.Dir, t.Cert), Key: absolute(w.Dir, t.Key)}, true
 }
 
-// Path is an absolute path for one that is relative to the workspace.
-func (w *Workspace) Path(name string) string {
+// absolute is a path of a manifest in dir.
+func absolute(dir, name string) string {
 	name = filepath.FromSlash(name)
 	if filepath.IsAbs(name) {
 		return name
 	}
-	return filepath.Join(w.Dir, name)
+	return filepath.Join(dir, name)
 }
 
 // checkTLS reads the certificate, so that what is wrong with it is told before

@@ -66,6 +66,8 @@ type Gateway struct {
 	Retries *Retries `yaml:"retries,omitempty" json:"retries,omitempty"`
 	// Outliers says when an instance that fails gets no requests for a while, on routes and links.
 	Outliers Outliers `yaml:"outliers,omitempty" json:"outliers,omitempty"`
+	// Routes to files and to URLs outside of the workspace, such as a front end's development server.
+	Routes []Route `yaml:"routes,omitempty" json:"routes,omitempty"`
 	// TLS makes the gateway speak HTTPS.
 	TLS *TLS `yaml:"tls,omitempty" json:"tls,omitempty"`
 }
@@ -348,8 +350,15 @@ type Database struct {
 	URL string `yaml:"url,omitempty" json:"url,omitempty"`
 }
 
-// Route sends requests of the gateway to the service.
+// Route sends requests of the gateway to the service, to files, or, in mesh.yaml, to
+// a URL outside of the workspace.
 type Route struct {
+	// Static is a folder, or with path a file, to serve instead; relative to the service's folder, in mesh.yaml to the workspace.
+	Static string `yaml:"static,omitempty" json:"static,omitempty"`
+	// SPA answers with the folder's index.html where there is no file: a single-page app goes there itself.
+	SPA bool `yaml:"spa,omitempty" json:"spa,omitempty"`
+	// URL to send requests to instead, http://host:port or https://host; only in mesh.yaml.
+	URL string `yaml:"url,omitempty" json:"url,omitempty"`
 	// Host that the request names; any unless given.
 	Host string `yaml:"host,omitempty" json:"host,omitempty"`
 	// Path that matches exactly.

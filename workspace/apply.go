@@ -85,7 +85,7 @@ func (w *Workspace) apply(services []*manifest.Service) runtime.Plan {
 // configure gives the built-ins what the manifest says.
 func (w *Workspace) configure(ctx context.Context) error {
 	selected := w.running()
-	table, err := devgateway.Compile(routes(selected))
+	table, err := devgateway.Compile(routes(w.Manifest().Gateway.Routes, selected))
 	if err != nil {
 		return fmt.Errorf("routes: %w", err)
 	}

@@ -120,17 +120,25 @@ func outlierProblems(all []devgateway.Outlier) []string {
 	return problems
 }
 
-// routes are the manifest's routes as the gateway takes them.
-func routes(services []*manifest.Service) []devgateway.Route {
+// routes are the manifest's routes as the gateway takes them: those of services that
+// run, and the workspace's own.
+func routes(own []manifest.Route, services []*manifest.Service) []devgateway.Route {
 	var out []devgateway.Route
+	for _, r := range own {
+		out = append(out, route(r, ""))
+	}
 	for _, s := range services {
 		for _, r := range s.Routes {
-			out = append(out, devgateway.Route{
-				Service: s.Name, Host: r.Host, Path: r.Path, Prefix: r.Prefix, Methods: r.Methods, Headers: r.Headers,
-				Auth: string(r.Auth), Roles: r.Roles, Scopes: r.Scopes, Timeout: time.Duration(r.Timeout),
-				BodyLimit: r.BodyLimit, Limit: rateLimit(r.RateLimit), Retries: retries(r.Retries), StripPrefix: r.StripPrefix, Position: r.Position,
-			})
+			out = append(out, route(r, s.Name))
 		}
 	}
 	return out
+}
+
+func route(r manifest.Route, service string) devgateway.Route {
+	return devgateway.Route{
+		Service: service, Static: r.Static, SPA: r.SPA, URL: r.URL, Host: r.Host, Path: r.Path, Prefix: r.Prefix, Methods: r.Methods, Headers: r.Headers,
+		Auth: string(r.Auth), Roles: r.Roles, Scopes: r.Scopes, Timeout: time.Duration(r.Timeout),
+		BodyLimit: r.BodyLimit, Limit: rateLimit(r.RateLimit), Retries: retries(r.Retries), StripPrefix: r.StripPrefix, Position: r.Position,
+	}
 }

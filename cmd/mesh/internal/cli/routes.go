@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,9 +33,9 @@ func runRoutes(ctx context.Context, d *deps, out output) error {
 		return explain(err)
 	}
 	return out.print(d.streams.Out, routes, func(w io.Writer) {
-		fmt.Fprintln(w, "ROUTE\tMETHODS\tAUTH\tSERVICE\tDECLARED")
+		fmt.Fprintln(w, "ROUTE\tMETHODS\tAUTH\tTARGET\tDECLARED")
 		for _, r := range routes {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", pattern(r), orAny(r.Methods), access(r), r.Service, r.Position)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", pattern(r), orAny(r.Methods), access(r), leadsTo(d, r), r.Position)
 		}
 	})
 }
@@ -44,6 +45,22 @@ func pattern(r devgateway.Route) string {
 		return r.Host + r.Path
 	}
 	return r.Host + strings.TrimSuffix(r.Prefix, "/") + "/…"
+}
+
+// leadsTo is a service, files, or a URL.
+func leadsTo(d *deps, r devgateway.Route) string {
+	switch {
+	case r.URL != "":
+		return r.URL
+	case r.Static == "":
+		return r.Service
+	}
+	if p, err := d.place(); err == nil {
+		if rel, err := filepath.Rel(p.dir, r.Static); err == nil && filepath.IsLocal(rel) {
+			return "./" + filepath.ToSlash(rel)
+		}
+	}
+	return r.Static
 }
 
 func orAny(methods []string) string {

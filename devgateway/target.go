@@ -1,0 +1,100 @@
+package devgateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+)
+
+// validateTarget holds that a route leads to exactly one place.
+func (r *Route) validateTarget() error {
+	switch {
+	case r.Static != "" && r.URL != "":
+		return errors.New("a route leads to files or to a URL, not to both")
+	case r.Service == "" && r.Static == "" && r.URL == "":
+		return errors.New("the route has no service, no files and no URL")
+	case r.Service != "" && r.URL != "":
+		return errors.New("a route leads to a service or to a URL, not to both")
+	case r.Static != "" && !filepath.IsAbs(r.Static):
+		return fmt.Errorf("%q is not an absolute path of files", r.Static)
+	case r.SPA && (r.Static == "" || r.Prefix == ""):
+		return errors.New("a single-page app needs a prefix and files")
+	}
+	if r.URL == "" {
+		return nil
+	}
+	_, err := outsideInstance(r.URL)
+	return err
+}
+
+// callee is the name under which records, balancing and errors know where a route
+// leads; files have none.
+func (r *Route) callee() string {
+	if r.URL != "" {
+		return r.URL
+	}
+	return r.Service
+}
+
+// outsideInstance is the only instance of an outside URL, scheme://host[:port].
+func outsideInstance(address string) (Instance, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Scheme+"://"+u.Host != address {
+		return Instance{}, fmt.Errorf("%q is no URL to send requests to: it is http://host:port or https://host", address)
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return Instance{ID: address, Addr: net.JoinHostPort(u.Hostname(), port), TLS: u.Scheme == "https"}, nil
+}
+
+// setOutside gives the URLs of a table their instances, and takes away those of the
+// table before it.
+func (g *Gateway) setOutside(before, now *Table) {
+	for _, r := range now.routes {
+		if in, err := outsideInstance(r.URL); r.URL != "" && err == nil { // it was compiled
+			g.SetInstances(r.URL, []Instance{in})
+		}
+	}
+	for _, r := range before.routes {
+		if r.URL != "" && !now.leadsTo(r.URL) {
+			g.SetInstances(r.URL, nil)
+		}
+	}
+}
+
+func (t *Table) leadsTo(address string) bool {
+	for _, r := range t.routes {
+		if r.URL == address {
+			return true
+		}
+	}
+	return false
+}
+
+// ownHost tells an outside URL the host that it knows itself by: a development
+// server refuses others, as the gateway does.
+func (c *compiled) ownHost(out *http.Request) {
+	if c.URL != "" {
+		_, out.Host, _ = strings.Cut(c.URL, "://")
+	}
+}
+
+// ownLocation makes a redirect of an outside URL to itself one that stays behind
+// the gateway.
+func (c *compiled) ownLocation(h http.Header) {
+	rest, itself := strings.CutPrefix(h.Get("Location"), c.URL+"/")
+	if c.URL == "" || !itself {
+		return
+	}
+	before := "/"
+	if c.StripPrefix {
+		before = strings.TrimSuffix(c.Prefix, "/") + "/"
+	}
+	h.Set("Location", before+strings.TrimLeft(rest, "/"))
+}
