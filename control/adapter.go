@@ -77,6 +77,13 @@ func (a *adapter) FollowLogs(ctx context.Context, q logs.Query, follow bool, emi
 	return a.Logs().Follow(ctx, q, emit)
 }
 
+func (a *adapter) FollowAccess(ctx context.Context, q devgateway.AccessQuery, follow bool, emit func([]devgateway.AccessLine) error) error {
+	if err := a.known(q.Services); err != nil {
+		return err
+	}
+	return a.Access().Follow(ctx, q, follow, emit)
+}
+
 func (a *adapter) known(services []string) error {
 	m := a.Manifest()
 	for _, name := range services {

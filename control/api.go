@@ -6,6 +6,7 @@
 //	GET  /v1/snapshot                     runtime.Snapshot, with what it uses
 //	GET  /v1/events                       a line a Update: a snapshot, then events
 //	GET  /v1/logs?service=&n=&since=&grep=&follow=   a line a logs.Line
+//	GET  /v1/access?service=&n=&since=&grep=&follow= a line a devgateway.AccessLine
 //	GET  /v1/routes                       []devgateway.Route
 //	GET  /v1/outside                      what a command outside is told, of mesh smoke
 //	GET  /v1/events/dead?n=               []devbroker.DeadLetter

@@ -154,6 +154,15 @@ func (c *Client) Watch(ctx context.Context, see func(runtime.Snapshot) (done boo
 // Logs calls emit for each line that q wants, and with follow for those that
 // come, until ctx or the daemon ends.
 func (c *Client) Logs(ctx context.Context, q logs.Query, follow bool, emit func(logs.Line) error) error {
+	return found(ctx, c, "/v1/logs", q, follow, emit)
+}
+
+// Access is Logs for the records of the gateway and the links.
+func (c *Client) Access(ctx context.Context, q logs.Query, follow bool, emit func(devgateway.AccessLine) error) error {
+	return found(ctx, c, "/v1/access", q, follow, emit)
+}
+
+func found[T any](ctx context.Context, c *Client, path string, q logs.Query, follow bool, emit func(T) error) error {
 	values := url.Values{"service": q.Services, "follow": {strconv.FormatBool(follow)}}
 	if q.Last > 0 {
 		values.Set("n", strconv.Itoa(q.Last))
@@ -164,8 +173,8 @@ func (c *Client) Logs(ctx context.Context, q logs.Query, follow bool, emit func(
 	if q.Grep != nil {
 		values.Set("grep", q.Grep.String())
 	}
-	return c.stream(ctx, "/v1/logs?"+values.Encode(), func(dec *json.Decoder) (bool, error) {
-		var line logs.Line
+	return c.stream(ctx, path+"?"+values.Encode(), func(dec *json.Decoder) (bool, error) {
+		var line T
 		if err := dec.Decode(&line); err != nil {
 			return false, err
 		}

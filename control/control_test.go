@@ -58,6 +58,9 @@ func (f *fake) FollowLogs(ctx context.Context, q logs.Query, follow bool, emit f
 	}
 	return nil
 }
+func (f *fake) FollowAccess(_ context.Context, q devgateway.AccessQuery, _ bool, emit func([]devgateway.AccessLine) error) error {
+	return emit([]devgateway.AccessLine{{Record: devgateway.Record{Callee: strings.Join(q.Services, ","), Duration: time.Second, Status: q.Last}, Missed: 3}})
+}
 func (f *fake) Routes() []devgateway.Route {
 	return []devgateway.Route{{Service: "cart", Prefix: "/c/", Timeout: 5 * time.Second}}
 }
@@ -162,6 +165,11 @@ func TestEveryCall(t *testing.T) {
 	err := c.Logs(ctx, logs.Query{}, false, func(l logs.Line) error { lines = append(lines, l.Line); return nil })
 	if !errors.Is(err, ErrEnded) || strings.Join(lines, " ") != "one two" {
 		t.Errorf("%v %v", lines, err)
+	}
+	var requests []devgateway.AccessLine
+	err = c.Access(ctx, logs.Query{Services: []string{"a", "b"}, Last: 7}, true, func(l devgateway.AccessLine) error { requests = append(requests, l); return nil })
+	if !errors.Is(err, ErrEnded) || len(requests) != 1 || requests[0].Callee != "a,b" || requests[0].Status != 7 || requests[0].Missed != 3 || requests[0].Duration != time.Second {
+		t.Errorf("%+v %v", requests, err)
 	}
 }
 

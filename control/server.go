@@ -29,6 +29,7 @@ type Workspace interface {
 	Snapshot(ctx context.Context) runtime.Snapshot
 	Subscribe() (runtime.Snapshot, *broadcast.Subscription[runtime.Event])
 	FollowLogs(ctx context.Context, q logs.Query, follow bool, emit func([]logs.Line) error) error
+	FollowAccess(ctx context.Context, q devgateway.AccessQuery, follow bool, emit func([]devgateway.AccessLine) error) error
 	Routes() []devgateway.Route
 	DeadEvents(ctx context.Context, n int) ([]devbroker.DeadLetter, error)
 	Environment(service string, reveal bool) (Environment, error)
@@ -96,6 +97,7 @@ func (s *server) routes() http.Handler {
 	mux.Handle("GET /v1/events/dead", answer(s.dead))
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/logs", s.logs)
+	mux.HandleFunc("GET /v1/access", s.access)
 	return mux
 }
 
@@ -243,13 +245,26 @@ func gather(ctx context.Context, first runtime.Event, queue <-chan runtime.Event
 }
 
 func (s *server) logs(w http.ResponseWriter, r *http.Request) {
+	follow(w, r, func(ctx context.Context, q logs.Query, on bool, emit func([]logs.Line) error) error {
+		return s.w.FollowLogs(ctx, q, on, emit)
+	})
+}
+
+func (s *server) access(w http.ResponseWriter, r *http.Request) {
+	follow(w, r, func(ctx context.Context, q logs.Query, on bool, emit func([]devgateway.AccessLine) error) error {
+		return s.w.FollowAccess(ctx, devgateway.AccessQuery(q), on, emit)
+	})
+}
+
+// follow streams what a query of logs finds, one object a line.
+func follow[T any](w http.ResponseWriter, r *http.Request, find func(context.Context, logs.Query, bool, func([]T) error) error) {
 	q, err := logQuery(r)
 	if err != nil {
 		answer(func(*http.Request) (any, error) { return nil, err }).ServeHTTP(w, r)
 		return
 	}
 	out := newLines(w)
-	_ = s.w.FollowLogs(r.Context(), q, r.FormValue("follow") == "true", func(lines []logs.Line) error {
+	_ = find(r.Context(), q, r.FormValue("follow") == "true", func(lines []T) error {
 		for i := range lines {
 			out.encode(lines[i])
 		}

@@ -131,6 +131,7 @@ func (v verifier) Verify(ctx context.Context, token string) (*devgateway.Identit
 
 // observe records what passed through the gateway or a link.
 func (w *Workspace) observe(r devgateway.Record) {
+	w.access.Observe(r)
 	name := r.Route
 	if name == "" {
 		name = r.Method + " " + r.Path

@@ -51,6 +51,7 @@ type Workspace struct {
 	urls        map[string]string // of the built-ins, by name; written before Run's services start
 	registry    *devregistry.Registry
 	gateway     *devgateway.Gateway
+	access      devgateway.AccessLog
 	certificate *keypair.Source       // the gateway's; nil: it has none
 	identity    *devidentity.Provider // nil: the workspace has an issuer of its own
 	issuer      *devidentity.Remote   // that one
@@ -197,6 +198,9 @@ func (w *Workspace) Supervisor() *runtime.Supervisor { return w.supervisor }
 
 // Logs are what the services print.
 func (w *Workspace) Logs() *logs.Store { return w.logs }
+
+// Access is the log of the gateway and the links.
+func (w *Workspace) Access() *devgateway.AccessLog { return &w.access }
 
 // Token makes an access token.
 func (w *Workspace) Token(ctx context.Context, r devidentity.TokenRequest) (string, error) {

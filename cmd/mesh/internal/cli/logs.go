@@ -31,6 +31,7 @@ type logOptions struct {
 	none       bool // -n 0: nothing of what there is
 	noPrefix   bool
 	timestamps bool
+	access     bool // requests, instead of what services print
 	format     string
 }
 
@@ -51,6 +52,7 @@ func newLogs(d *deps) *cobra.Command {
 	f.IntVarP(&o.last, "lines", "n", 0, "only the last `N` lines")
 	f.BoolVar(&o.noPrefix, "no-prefix", false, "leave out the name of the instance")
 	f.BoolVar(&o.timestamps, "timestamps", false, "show times")
+	f.BoolVar(&o.access, "access", false, "show requests through the gateway and the links instead; SERVICE is a caller or a callee")
 	f.StringVarP(&o.format, "output", "o", "table", "`FORMAT`: table or json (an object a line)")
 	completes(cmd, "output", "table", "json")
 	return cmd
@@ -101,7 +103,7 @@ func runLogs(ctx context.Context, d *deps, o logOptions) error {
 		return err
 	}
 	err = followLogs(ctx, d, p.client(), o)
-	if errors.Is(err, control.ErrNotRunning) {
+	if errors.Is(err, control.ErrNotRunning) && !o.access {
 		return storedLogs(d, p, o)
 	}
 	if o.follow && ctx.Err() != nil {
@@ -121,8 +123,11 @@ func followLogs(ctx context.Context, d *deps, client *control.Client, o logOptio
 			return err
 		}
 	}
-	p := newLinePrinter(d, o)
-	err = client.Logs(ctx, q, o.follow, p.print)
+	if o.access {
+		err = client.Access(ctx, q, o.follow, newAccessPrinter(d, o).print)
+	} else {
+		err = client.Logs(ctx, q, o.follow, newLinePrinter(d, o).print)
+	}
 	if errors.Is(err, control.ErrEnded) {
 		return nil
 	}
