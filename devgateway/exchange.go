@@ -23,6 +23,7 @@ type exchange struct {
 	timedOut atomic.Bool
 	ended    atomic.Bool // a stream that the gateway ends
 
+	body     *watch    // of the request's; nil: it may take its time
 	endpoint *endpoint // where it is, or was tried last
 	held     bool      // it is counted in there
 	tries    int       // how often it was sent again
@@ -60,6 +61,9 @@ func (x *exchange) finish() {
 	}
 	if x.closing != nil {
 		x.closing()
+	}
+	if x.body != nil {
+		x.body.end()
 	}
 	x.cancel()
 	if x.stream {
@@ -121,6 +125,8 @@ func (x *exchange) failed(err error) *problem {
 		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: none.cause, retry: 1}
 	case x.timedOut.Load():
 		return &problem{status: http.StatusGatewayTimeout, service: x.callee, cause: x.callee + " did not answer within " + x.route.Timeout.String()}
+	case x.stalled():
+		return &problem{status: http.StatusRequestTimeout, cause: "the request's body did not come: nothing for " + x.g.limits.stall.String()}
 	case x.ended.Load():
 		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: "the instance of " + x.callee + " is being replaced", retry: 1}
 	case errors.Is(err, context.Canceled):

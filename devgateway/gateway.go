@@ -43,6 +43,8 @@ type Config struct {
 	// instance but will soon have one by itself; 0: not at all. It must not
 	// block. Nil: no request waits.
 	Hold func(service string) time.Duration
+
+	limits *limits // of tests; nil: those of the outside
 }
 
 // Gateway proxies requests. Its methods may be called from many goroutines
@@ -54,6 +56,7 @@ type Gateway struct {
 	http1  *http.Transport
 	http2  *http.Transport
 
+	limits  limits
 	table   atomic.Pointer[Table]
 	pools   atomic.Pointer[pools]
 	streams streams
@@ -69,7 +72,11 @@ type Gateway struct {
 
 // New returns a gateway without routes and instances.
 func New(c Config) *Gateway {
-	g := &Gateway{config: c, log: c.Logger, http1: newTransport(false), http2: newTransport(true)}
+	g := &Gateway{config: c, log: c.Logger, http1: newTransport(false), http2: newTransport(true),
+		limits: limits{headerLimit, idleLimit, stallLimit}}
+	if c.limits != nil {
+		g.limits = *c.limits
+	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

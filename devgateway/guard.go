@@ -22,6 +22,8 @@ func (g *Gateway) check(r *http.Request) *problem {
 		return &problem{status: http.StatusRequestHeaderFieldsTooLarge, cause: "more than 100 headers"}
 	case !plainTarget(r):
 		return &problem{status: http.StatusBadRequest, cause: "the path could be read in more than one way"}
+	case r.ProtoMajor == 2 && !wellFormed(r):
+		return &problem{status: http.StatusBadRequest, cause: "the request is malformed (RFC 9113, 8.1.1 and 8.3.1)"}
 	}
 	for name := range r.Header {
 		if strings.Contains(name, "_") && isIdentity(http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))) {
@@ -29,6 +31,16 @@ func (g *Gateway) check(r *http.Request) *problem {
 		}
 	}
 	return nil
+}
+
+// wellFormed holds what net/http lets through over HTTP/2: a path that is a whole
+// URL, a Host beside :authority that is another one, and a length of a body that is
+// not there. Over HTTP/1.1 the first is a form that is allowed, and the others are
+// seen on the connection.
+func wellFormed(r *http.Request) bool {
+	hosts, length := r.Header["Host"], r.Header.Get("Content-Length")
+	return strings.HasPrefix(r.RequestURI, "/") && (len(hosts) == 0 || len(hosts) == 1 && hosts[0] == r.Host) &&
+		(r.ContentLength != 0 || length == "" || length == "0")
 }
 
 func countHeaders(h http.Header) (n int) {
@@ -43,7 +55,7 @@ func countHeaders(h http.Header) (n int) {
 // string once decoded, could be routed as one thing and served as another.
 func plainTarget(r *http.Request) bool {
 	u := r.URL
-	if u.Path == "" || u.Path[0] != '/' || u.Fragment != "" || strings.Contains(r.RequestURI, "#") {
+	if u.Path == "" || u.Path[0] != '/' || u.Fragment != "" || strings.ContainsAny(r.RequestURI, "# ") {
 		return false
 	}
 	if u.RawPath == "" && !strings.Contains(r.RequestURI, "%") {

@@ -19,7 +19,8 @@ func (g *Gateway) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &exchange{g: g, caller: outside, start: time.Now(), trace: newTrace(r.Header)}
 		noted := &writer{ResponseWriter: w}
-		defer func() { x.observe(noted, r) }()
+		noted.watchAnswer(r, g.limits.stall)
+		defer func() { noted.finish(); x.observe(noted, r) }()
 		if g.crossOrigin(noted, r) {
 			return
 		}
@@ -90,16 +91,19 @@ func noRoute(r *http.Request, allow string) *problem {
 
 // forward sends a request on its way and waits for its end.
 func (x *exchange) forward(w *writer, r *http.Request) {
-	if x.route != nil && x.route.BodyLimit > 0 {
-		if r.ContentLength > x.route.BodyLimit {
-			x.refuse(w, r, x.failed(&http.MaxBytesError{Limit: x.route.BodyLimit}))
-			return
+	r = x.begin(r) // another request: net/http looks at its own one's body when the answer begins
+	defer x.finish()
+	if x.route != nil {
+		if limit := x.route.BodyLimit; limit > 0 {
+			if r.ContentLength > limit {
+				x.refuse(w, r, x.failed(&http.MaxBytesError{Limit: limit}))
+				return
+			}
+			r.Body = http.MaxBytesReader(w.ResponseWriter, r.Body, limit)
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, x.route.BodyLimit)
+		x.watchBody(w, r)
 	}
 	onlyWebSocket(r)
-	r = x.begin(r)
-	defer x.finish()
 	x.g.proxy.ServeHTTP(w, r)
 }
 

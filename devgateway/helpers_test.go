@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,8 @@ type rig struct {
 	client *http.Client // HTTP/1.1
 	h2     *http.Client // HTTP/2
 	stop   func()
+
+	flooding atomic.Pointer[framer] // who floods the gateway now
 
 	mu      sync.Mutex
 	records []Record

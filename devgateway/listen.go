@@ -19,21 +19,23 @@ const stopGrace = 5 * time.Second
 // once, gives the others stopGrace, and returns when all of them are over. It
 // closes ln.
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
-	return g.serve(ctx, ln, g.Handler())
+	return g.serve(ctx, ln, g.Handler(), g.limits)
 }
 
 // ServeLink serves on ln the address that caller calls callee at, like
 // [Gateway.Serve].
 func (g *Gateway) ServeLink(ctx context.Context, ln net.Listener, caller, callee string) error {
-	return g.serve(ctx, ln, g.linkHandler(caller, callee))
+	patient := g.limits
+	patient.stall = 0
+	return g.serve(ctx, ln, g.linkHandler(caller, callee), patient)
 }
 
-func (g *Gateway) serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
+func (g *Gateway) serve(ctx context.Context, ln net.Listener, handler http.Handler, l limits) error {
 	// Requests live in a context of their own: they go on for a while after
 	// ctx has ended.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
-	s := newServer(requests, handler)
+	s := newServer(requests, handler, l)
 	var handlers sync.WaitGroup // hijacked connections are not waited for by Shutdown
 	s.Handler = waited(&handlers, overTLS(handler))
 
@@ -44,7 +46,7 @@ func (g *Gateway) serve(ctx context.Context, ln net.Listener, handler http.Handl
 		<-ctx.Done()
 		stopped <- g.stop(requests, s, endRequests)
 	}()
-	err := s.Serve(strictListener{ln})
+	err := s.Serve(strictListener{ln, l.stall})
 	stop() // also when the listener broke
 	stopErr := <-stopped
 	handlers.Wait()
@@ -80,18 +82,18 @@ func waited(all *sync.WaitGroup, next http.Handler) http.Handler {
 
 // newServer bounds what a connection may cost before anything is known about
 // it. There is no limit on a whole request: streams have none.
-func newServer(requests context.Context, handler http.Handler) *http.Server {
+func newServer(requests context.Context, handler http.Handler, l limits) *http.Server {
 	s := &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       60 * time.Second,
+		ReadHeaderTimeout: l.header,
+		IdleTimeout:       l.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ConnContext:       connContext,
 		ConnState:         connState,
 		ErrorLog:          log.New(io.Discard, "", 0), // broken connections are no news
 		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 500, SendPingTimeout: 30 * time.Second},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 500, SendPingTimeout: 30 * time.Second, WriteByteTimeout: l.stall},
 	}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetUnencryptedHTTP2(true)

@@ -156,6 +156,7 @@ type writer struct {
 	http.ResponseWriter
 	code  int
 	bytes int64
+	watch *watch // over HTTP/2 from outside; nil: the connection is watched, or nothing is
 }
 
 func (w *writer) WriteHeader(code int) {
@@ -165,12 +166,6 @@ func (w *writer) WriteHeader(code int) {
 		removeIdentity(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(code)
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
 }
 
 // Unwrap lets http.ResponseController flush and hijack.

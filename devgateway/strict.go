@@ -8,12 +8,16 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
 )
 
 // strictListener checks what clients send before net/http reads it, since that
 // is laxer than RFC 9112 in places: it takes a bare LF for the end of a line and
 // a length that is given twice, and does not count headers.
-type strictListener struct{ net.Listener }
+type strictListener struct {
+	net.Listener
+	stall time.Duration
+}
 
 // Accept implements net.Listener.
 func (l strictListener) Accept() (net.Conn, error) {
@@ -22,7 +26,7 @@ func (l strictListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	secure, _ := conn.(*tls.Conn)
-	return &strictConn{Conn: conn, secure: secure}, nil
+	return &strictConn{Conn: conn, secure: secure, stall: l.stall}, nil
 }
 
 // strictConn hands on what a client sends as far as it is well formed. In place
@@ -36,6 +40,7 @@ type strictConn struct {
 	net.Conn
 	secure *tls.Conn            // the same connection; nil: without TLS
 	state  *tls.ConnectionState // since the first read over TLS
+	stall  time.Duration        // in which a client that takes nothing is given up; 0: never
 	wire   wire
 	tail   []byte      // what is read after the last good byte
 	bad    atomic.Bool // tail was begun
@@ -81,6 +86,20 @@ func (c *strictConn) shaken(err error) {
 	if errors.As(err, &plain) && plain.Conn != nil && plain.RecordHeader[0] >= 'A' && plain.RecordHeader[0] <= 'Z' {
 		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nThis address speaks HTTPS: write https:// in front of it.\n")
 	}
+}
+
+// Write gives up on a client that takes nothing for too long. What is less than a
+// buffer in that time is nothing.
+func (c *strictConn) Write(p []byte) (int, error) {
+	if c.stall == 0 {
+		return c.Conn.Write(p)
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(c.stall)) // Write says what is wrong with the connection
+	n, err := c.Conn.Write(p)
+	if c.secure != nil { // which answers some of what it reads by itself
+		_ = c.SetWriteDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // CloseWrite ends what is sent, so that a client sees an answer before the
