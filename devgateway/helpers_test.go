@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -269,4 +271,49 @@ func (r *rig) trust(roots *x509.CertPool) {
 	fresh := newTransport(false)
 	fresh.TLSClientConfig = &tls.Config{RootCAs: roots}
 	r.http1 = fresh
+}
+
+func discard() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// pipeListener hands a server connections in memory, each for one request.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// send sends a request on a connection of its own and waits until the server has
+// closed it.
+func (l *pipeListener) send(request string) error {
+	client, server := net.Pipe()
+	defer client.Close()
+	l.conns <- server
+	sent := make(chan struct{})
+	go func() { defer close(sent); _, _ = io.WriteString(client, request) }()
+	if err := client.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, client)
+	client.Close()
+	<-sent
+	if isTimeout(err) {
+		return fmt.Errorf("no end after %q", request)
+	}
+	return nil
 }

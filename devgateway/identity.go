@@ -20,13 +20,19 @@ func isIdentity(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Auth-Request-")
 }
 
-// removeIdentity deletes such headers, whatever their spelling.
+// removeIdentity deletes such headers, whatever their spelling; some servers hand
+// programs underscores for dashes.
 func removeIdentity(h http.Header) {
 	for name := range h {
-		if len(name) > 8 && mayBeIdentity(name[0]|0x20) && isIdentity(http.CanonicalHeaderKey(name)) {
+		if len(name) > 8 && mayBeIdentity(name[0]|0x20) && isIdentity(dashed(name)) {
 			delete(h, name)
 		}
 	}
+}
+
+// dashed is a name as a program may see it that asks for its canonical form.
+func dashed(name string) string {
+	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
 // mayBeIdentity spares most headers the look at their whole name; first is in

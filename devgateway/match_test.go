@@ -68,14 +68,19 @@ func TestCompileReportsAllClashes(t *testing.T) {
 }
 
 // model finds a route by looking at all of them.
-func model(routes []*compiled, host, method, path string) *compiled {
+func model(routes []*compiled, host, method, path string, header http.Header) *compiled {
 	matches := func(c *compiled) bool {
 		prefix := strings.TrimSuffix(c.Prefix, "/")
 		onPath := path == c.Path && c.Path != "" || c.Prefix != "" && (path == prefix && !c.below || strings.HasPrefix(path, prefix+"/"))
+		for name, value := range c.Headers {
+			if values := header[http.CanonicalHeaderKey(name)]; len(values) != 1 || values[0] != value {
+				return false
+			}
+		}
 		return onPath && (c.Host == "" || c.Host == host) && (len(c.Methods) == 0 || slices.Contains(c.Methods, method))
 	}
-	rank := func(c *compiled) [4]int {
-		r := [4]int{0, 0, len(c.Prefix), len(c.Methods)}
+	rank := func(c *compiled) []int {
+		r := []int{0, 0, len(c.Prefix), min(1, len(c.Methods)), len(c.Headers)}
 		if c.Host != "" {
 			r[0] = 1
 		}
@@ -86,25 +91,32 @@ func model(routes []*compiled, host, method, path string) *compiled {
 	}
 	var best *compiled
 	for _, c := range routes {
-		if matches(c) && (best == nil || slices.Compare(sliceOf(rank(c)), sliceOf(rank(best))) > 0) {
+		if matches(c) && (best == nil || slices.Compare(rank(c), rank(best)) > 0) {
 			best = c
 		}
 	}
 	return best
 }
 
-func sliceOf(a [4]int) []int { return a[:] }
-
 func FuzzMatch(f *testing.F) {
-	f.Add("/a\n=/a/b\nGET /a/b\nhost /a/", "/a/b/c", "GET", "host")
-	f.Add("/\n/a/\n=/a\nhost /", "/a", "POST", "other")
-	f.Fuzz(func(t *testing.T, spec, path, method, host string) {
+	f.Add("/a\n=/a/b\nGET /a/b\nhost /a/", "/a/b/c", "GET", "host", "")
+	f.Add("/\n/a/\n=/a\nhost /", "/a", "POST", "other", "")
+	f.Add("/a\nbeta /a\nbeta old GET /a\nGET /a\nhost old /a", "/a/x", "GET", "host", "beta old")
+	f.Fuzz(func(t *testing.T, spec, path, method, host, headers string) {
 		var routes []Route
 		for line := range strings.Lines(spec) {
 			r := Route{Service: "s"}
 			line = strings.TrimSuffix(line, "\n")
 			if rest, ok := strings.CutPrefix(line, "host "); ok {
 				r.Host, line = "host", rest
+			}
+			for _, name := range []string{"beta", "old"} {
+				if rest, ok := strings.CutPrefix(line, name+" "); ok {
+					if r.Headers == nil {
+						r.Headers = map[string]string{}
+					}
+					r.Headers["x-"+name], line = "1", rest
+				}
 			}
 			if rest, ok := strings.CutPrefix(line, "GET "); ok {
 				r.Methods, line = []string{"GET"}, rest
@@ -128,9 +140,15 @@ func FuzzMatch(f *testing.F) {
 			}
 			all = append(all, c)
 		}
-		got, _ := table.match(normalHost(host), method, path, nil)
-		want := model(all, normalHost(host), method, path)
-		if (got == nil) != (want == nil) || got != nil && (got.name != want.name || got.Host != want.Host || got.allow != want.allow) {
+		header := http.Header{}
+		for name := range strings.FieldsSeq(headers) {
+			if name == "beta" || name == "old" {
+				header.Add("X-"+name, "1")
+			}
+		}
+		got, _ := table.match(normalHost(host), method, path, header)
+		want := model(all, normalHost(host), method, path, header)
+		if (got == nil) != (want == nil) || got != nil && (got.name != want.name || got.Host != want.Host || got.allow != want.allow || len(got.headers) != len(want.headers)) {
 			t.Errorf("%s %s%s in %q: got %+v, want %+v", method, host, path, spec, got, want)
 		}
 	})

@@ -35,7 +35,8 @@ func rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	out := pr.Out
 	out.URL.Scheme = "http"
-	out.URL.Host = x.callee // the balancer puts an address here
+	out.URL.Host = x.callee       // the balancer puts an address here
+	removeIdentity(pr.In.Trailer) // what is announced; what comes is looked at when it does
 	out.Trailer = pr.In.Trailer
 	if x.route == nil {
 		out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
