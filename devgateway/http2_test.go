@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -296,7 +297,8 @@ func TestHTTP2Floods(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream = 1
-			r := prepareRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
+			// A server that cannot write may stop to read, too; then its patience ends the flood.
+			r := prepareRig(t, Config{limits: &limits{time.Minute, time.Minute, 500 * time.Millisecond}}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
 			r.addr, r.stop = r.listen(func(ctx context.Context, ln net.Listener) error { return r.Serve(ctx, smallListener{ln, &r.flooding}) })
 			r.url = "http://" + r.addr
 			r.SetInstances(one("s", upstream(t, seen)))

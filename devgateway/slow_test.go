@@ -2,6 +2,7 @@ package devgateway
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,10 +120,13 @@ func impatient(l limits, rigOf func(*testing.T, Config, ...Route) *rig) func(*te
 
 func TestSlowHeaders(t *testing.T) {
 	eachRig(t, func(t *testing.T, rigOf func(*testing.T, Config, ...Route) *rig) {
-		n, patience := crowd(200)
+		n, patience := crowd(100)
 		r := slowRig(t, impatient(limits{patience, time.Minute, time.Minute}, rigOf))
 		slowly(t, r, n, func(ready func()) error {
 			conn, err := r.dial()
+			if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
+				return nil // its handshake was slow enough
+			}
 			if err != nil {
 				return err
 			}
@@ -135,7 +140,7 @@ func TestSlowHeaders(t *testing.T) {
 
 // A handshake that does not go on is a head that does not come.
 func TestSlowHandshakes(t *testing.T) {
-	n, patience := crowd(100)
+	n, patience := crowd(20)
 	r := slowRig(t, impatient(limits{patience, time.Minute, time.Minute}, newTLSRig))
 	slowly(t, r, n, func(ready func()) error {
 		conn, err := net.Dial("tcp", r.addr)
@@ -151,7 +156,7 @@ func TestSlowHandshakes(t *testing.T) {
 
 func TestSlowBodies(t *testing.T) {
 	eachRig(t, func(t *testing.T, rigOf func(*testing.T, Config, ...Route) *rig) {
-		n, patience := crowd(200)
+		n, patience := crowd(100)
 		r := slowRig(t, impatient(limits{time.Minute, time.Minute, patience}, rigOf))
 		slowly(t, r, n, func(ready func()) error {
 			conn, err := r.dial()
@@ -209,7 +214,7 @@ func TestWatch(t *testing.T) {
 // the instance is rid of them, too.
 func TestSlowReaders(t *testing.T) {
 	eachRig(t, func(t *testing.T, rigOf func(*testing.T, Config, ...Route) *rig) {
-		n, patience := crowd(100)
+		n, patience := crowd(20)
 		r := slowRig(t, impatient(limits{time.Minute, time.Minute, patience}, rigOf))
 		slowly(t, r, n, func(ready func()) error {
 			conn, err := r.dial()
@@ -231,7 +236,7 @@ func TestSlowReaders(t *testing.T) {
 
 // recorded waits until n requests for a path are over.
 func (r *rig) recorded(path string, n int) error {
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		r.mu.Lock()
 		over := 0
 		for _, record := range r.records {
@@ -259,7 +264,7 @@ func smallBuffer(conn net.Conn) error {
 
 // Over HTTP/2 a client may read everything else and give one stream no room.
 func TestSlowReadersOfStreams(t *testing.T) {
-	n, patience := crowd(100)
+	n, patience := crowd(20)
 	r := slowRig(t, impatient(limits{time.Minute, time.Minute, patience}, newRig))
 	slowly(t, r, 4, func(ready func()) error {
 		c, err := r.framer()
