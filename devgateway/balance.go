@@ -24,6 +24,7 @@ type endpoint struct {
 	inflight atomic.Int64
 	gone     atomic.Bool // out of the set: nothing new comes here
 	conduct  conduct
+	direct   direct
 	empty    chan struct{} // signals Drain that inflight fell to zero. Bound 1: one signal makes it look
 }
 
@@ -92,7 +93,7 @@ func (g *Gateway) SetInstances(service string, instances []Instance) {
 	for _, in := range instances {
 		e := find(old.list, in)
 		if e == nil {
-			e = &endpoint{Instance: in, empty: make(chan struct{}, 1)}
+			e = &endpoint{Instance: in, direct: direct{addr: in.Addr}, empty: make(chan struct{}, 1)}
 		}
 		next.list = append(next.list, e)
 	}
@@ -125,6 +126,7 @@ func (g *Gateway) retire(old, kept []*endpoint) {
 	for _, e := range old {
 		if !slices.Contains(kept, e) {
 			e.gone.Store(true)
+			e.direct.close()
 			g.retired = append(g.retired, e)
 		}
 	}
@@ -248,6 +250,15 @@ func (g *Gateway) Drain(ctx context.Context, addr string, grace time.Duration) {
 			case <-ctx.Done():
 				return
 			}
+		}
+	}
+}
+
+// closeIdle closes the connections to instances that nobody uses.
+func (g *Gateway) closeIdle() {
+	for _, p := range *g.pools.Load() {
+		for _, e := range p.set.Load().list {
+			e.direct.closeIdle()
 		}
 	}
 }

@@ -50,6 +50,7 @@ func (g *Gateway) serve(ctx context.Context, ln net.Listener, handler http.Handl
 	stop() // also when the listener broke
 	stopErr := <-stopped
 	handlers.Wait()
+	g.closeIdle()
 	g.http1.CloseIdleConnections()
 	g.http2.CloseIdleConnections()
 	if !errors.Is(err, http.ErrServerClosed) {

@@ -96,6 +96,9 @@ func (g *Gateway) nobody(ctx context.Context, service string, refused error) err
 // transport chooses the protocol. gRPC needs HTTP/2 whatever is known about
 // the instance; an upgrade needs HTTP/1.1.
 func (g *Gateway) transport(e *endpoint, req *http.Request) http.RoundTripper {
+	if goesDirect(e, req) {
+		return &e.direct
+	}
 	if isGRPC(req.Header) || e.HTTP2 && req.Header.Get("Upgrade") == "" {
 		return g.http2
 	}
