@@ -270,6 +270,47 @@ func family(pid int) time.Duration {
 	return spent
 }
 
+// connections measures the memory of 10,000 connections that have had an answer and
+// wait, once the runtime has given back what it does not use.
+func (b *bench) connections() {
+	const n = 10_000
+	raiseFiles()
+	dir := filepath.Join(b.dir, "connections")
+	check(os.MkdirAll(dir, 0o700))
+	check(os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(workspace+"services:\n  one: {dir: ., kind: worker, run: [sleep, \"1000\"], watch: [manual]}\n"), 0o600))
+	defer b.down(dir)
+	timed(dir, nil, b.mesh, "up", "-d", "-q")
+	s := b.status(dir)
+	u, err := url.Parse(s.Gateway.URL)
+	check(err)
+	before := rss(s.PID)
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		conns[i], err = net.Dial("tcp", u.Host)
+		check(err)
+		defer conns[i].Close()
+		_, err = fmt.Fprintf(conns[i], "GET /.mesh/health HTTP/1.1\r\nHost: %s\r\n\r\n", u.Host)
+		check(err)
+		check(skipAnswer(bufio.NewReader(conns[i])))
+	}
+	// The runtime gives back what it does not use within some two minutes.
+	each := float64(0)
+	for begun := time.Now(); time.Since(begun) < 3*time.Minute; time.Sleep(time.Second) {
+		if each = (rss(s.PID) - before) * 1e6 / n; each <= 16<<10 {
+			break
+		}
+	}
+	b.report(fmt.Sprintf("%d idle connections, memory of each", n), fmt.Sprintf("%.1f KiB", each/1024), "≤ 16 KiB", each <= 16<<10)
+}
+
+// raiseFiles lets this program and its children open as many files as they may.
+func raiseFiles() {
+	var limit syscall.Rlimit
+	check(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	limit.Cur = limit.Max
+	check(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+}
+
 // compare reports what each spent beside mesh.
 func (b *bench) compare(all []*proxied) {
 	bounds := map[string]map[string]int{"/s": {"ReverseProxy": 80, "caddy": 60}, "/l": {"caddy": 60}} // percent

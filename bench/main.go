@@ -68,7 +68,7 @@ func run() error {
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
 	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold,
 		"many": b.many, "chain": b.chain, "reload": b.reload, "save": b.save, "kill": b.kill, "stop": b.stop, "logs": b.logs, "builds": b.builds, "crash": b.crash,
-		"containers": b.containers, "gateway": b.gateway, "registry": b.registry}
+		"containers": b.containers, "gateway": b.gateway, "connections": b.connections, "registry": b.registry}
 	for _, name := range names {
 		if all[name] == nil {
 			return fmt.Errorf("no figure is called %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))

@@ -52,8 +52,10 @@ func (w *wire) scan(p []byte) (good int, v verdict) {
 		if w.at == atBody || w.at == atChunk {
 			n := min(w.skip, int64(len(p)-good))
 			good += int(n)
-			if w.skip -= n; w.skip == 0 {
-				w.at = map[position]position{atBody: atStart, atChunk: atEnd}[w.at]
+			if w.skip -= n; w.skip == 0 && w.at == atBody {
+				w.at = atStart
+			} else if w.skip == 0 {
+				w.at = atEnd
 			}
 			continue
 		}
