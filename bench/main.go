@@ -68,7 +68,7 @@ func run() error {
 	fmt.Printf("%s/%s, %d cores, %s, %d runs each, medians\n", goruntime.GOOS, goruntime.GOARCH, goruntime.NumCPU(), goruntime.Version(), b.runs)
 	all := map[string]func(){"size": b.size, "new": b.scaffold, "startup": b.startup, "builtins": b.builtins, "warm": b.warm, "cold": b.cold,
 		"many": b.many, "chain": b.chain, "reload": b.reload, "save": b.save, "kill": b.kill, "stop": b.stop, "logs": b.logs, "builds": b.builds, "crash": b.crash,
-		"containers": b.containers, "gateway": b.gateway, "connections": b.connections, "registry": b.registry}
+		"containers": b.containers, "gateway": b.gateway, "connections": b.connections, "visible": b.visible, "registry": b.registry}
 	for _, name := range names {
 		if all[name] == nil {
 			return fmt.Errorf("no figure is called %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
@@ -203,8 +203,8 @@ func (b *bench) builtins() {
 
 // status is what mesh status tells of a running workspace.
 type status struct {
-	PID     int
-	Gateway struct{ URL string }
+	PID               int
+	Gateway, Registry struct{ URL string }
 }
 
 func (b *bench) status(ws string) (s status) {
