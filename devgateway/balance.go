@@ -101,6 +101,7 @@ func (g *Gateway) SetInstances(service string, instances []Instance) {
 	g.retire(old.list, next.list)
 	if len(next.list) == 0 {
 		g.forget(service)
+		close(next.changed) // whoever has found this pool looks for the one that takes its place
 	}
 	close(old.changed)
 }

@@ -228,3 +228,22 @@ func TestTheGatewaysOwnPages(t *testing.T) {
 		t.Errorf("other: %d", got.StatusCode)
 	}
 }
+
+// TestNobodyWaitsForAPoolThatIsGone: a request that finds the pool of a service in
+// the moment in which that loses its last instance waits for the pool that takes its
+// place, and not for ever for this one.
+func TestNobodyWaitsForAPoolThatIsGone(t *testing.T) {
+	g := New(Config{})
+	g.SetInstances("s", []Instance{{ID: "old", Addr: "127.0.0.1:1"}})
+	found := g.poolOf("s")
+	g.SetInstances("s", nil)
+	select {
+	case <-found.set.Load().changed:
+	default:
+		t.Error("nothing will ever change in the pool that is gone")
+	}
+	g.SetInstances("s", []Instance{{ID: "new", Addr: "127.0.0.1:2"}})
+	if e := g.hold(t.Context(), "s", nil, time.Minute); e == nil || e.ID != "new" {
+		t.Errorf("%+v", e)
+	}
+}
