@@ -239,11 +239,11 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, ErrNotRunning
-	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("%w: no permission for %s", ErrOtherUser, c.path)
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		return nil, ErrNotRunning // it ended just now
 	case err != nil:
 		return nil, err

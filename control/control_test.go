@@ -213,6 +213,36 @@ func TestWatchSeesEveryChangeAndTheEnd(t *testing.T) {
 	}
 }
 
+// TestADaemonThatEndsMeanwhile: one that takes the connection and is gone before the
+// request is not running, and nobody else's.
+func TestADaemonThatEndsMeanwhile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	c := NewClient(path)
+	large := TokenRequest{User: strings.Repeat("a", 1<<20)}
+	for range 50 {
+		if _, err := c.Token(t.Context(), large); !errors.Is(err, ErrNotRunning) {
+			t.Fatal(err)
+		}
+	}
+	ln.Close()
+	<-ended
+}
+
 func TestSocket(t *testing.T) {
 	// Longer than a socket address can hold.
 	long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))

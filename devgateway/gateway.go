@@ -2,6 +2,8 @@ package devgateway
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -23,6 +25,10 @@ type Identity struct {
 type TokenVerifier interface {
 	Verify(ctx context.Context, token string) (*Identity, error)
 }
+
+// ErrCannotVerify is for a [TokenVerifier] that could not look at a token, which may
+// be good.
+var ErrCannotVerify = errors.New("the token cannot be verified now")
 
 // Config is what a gateway is made from. All of it may be left out.
 type Config struct {
@@ -52,6 +58,7 @@ type Config struct {
 type Gateway struct {
 	config Config
 	log    *slog.Logger
+	via    string // what it calls itself to others (RFC 9110, 7.6.3)
 	proxy  *httputil.ReverseProxy
 	http1  *http.Transport
 	http2  *http.Transport
@@ -72,7 +79,7 @@ type Gateway struct {
 
 // New returns a gateway without routes and instances.
 func New(c Config) *Gateway {
-	g := &Gateway{config: c, log: c.Logger, http1: newTransport(false), http2: newTransport(true),
+	g := &Gateway{config: c, log: c.Logger, via: "1.1 mesh-" + rand.Text(), http1: newTransport(false), http2: newTransport(true),
 		limits: limits{headerLimit, idleLimit, stallLimit}}
 	if c.limits != nil {
 		g.limits = *c.limits

@@ -52,6 +52,9 @@ func (g *Gateway) admit(x *exchange, r *http.Request) *problem {
 	if p := g.check(r); p != nil {
 		return p
 	}
+	if g.comesBack(r) {
+		return &problem{status: http.StatusLoopDetected, cause: "the request comes back to the gateway again and again: a route's url leads to the gateway"}
+	}
 	removeIdentity(r.Header)
 	t := g.table.Load()
 	if !validHost(r.Host) {
@@ -80,6 +83,15 @@ func (g *Gateway) admit(x *exchange, r *http.Request) *problem {
 		return p
 	}
 	return x.limit(r)
+}
+
+// mostRounds is how often a request may come back: a service behind an outside URL
+// may call the gateway, and pass all headers on.
+const mostRounds = 5
+
+// comesBack reports that the gateway has sent a request on to a URL too often.
+func (g *Gateway) comesBack(r *http.Request) bool {
+	return strings.Count(strings.Join(r.Header["Via"], ","), g.via) >= mostRounds
 }
 
 func noRoute(r *http.Request, allow string) *problem {

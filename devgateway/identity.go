@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -70,6 +71,9 @@ func (g *Gateway) authenticate(r *http.Request, c *compiled) (*Identity, *proble
 		return nil, &problem{status: http.StatusUnauthorized, cause: "there is no identity provider", code: "invalid_token"}
 	}
 	id, err := g.config.Verifier.Verify(r.Context(), token)
+	if errors.Is(err, ErrCannotVerify) {
+		return nil, &problem{status: http.StatusServiceUnavailable, cause: err.Error(), retry: 1}
+	}
 	if err != nil {
 		return nil, &problem{status: http.StatusUnauthorized, cause: err.Error(), code: "invalid_token"}
 	}

@@ -47,6 +47,9 @@ func rewrite(pr *httputil.ProxyRequest) {
 		setIdentity(out.Header, x.who)
 		x.route.strip(out)
 		x.route.ownHost(out)
+		if x.route.URL != "" {
+			out.Header.Add("Via", x.g.via)
+		}
 	}
 	x.trace.set(out.Header)
 }

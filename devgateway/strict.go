@@ -40,6 +40,7 @@ type strictConn struct {
 	net.Conn
 	secure *tls.Conn            // the same connection; nil: without TLS
 	state  *tls.ConnectionState // since the first read over TLS
+	told   bool                 // that this is HTTPS
 	stall  time.Duration        // in which a client that takes nothing is given up; 0: never
 	wire   wire
 	tail   []byte      // what is read after the last good byte
@@ -56,7 +57,7 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return c.readTail(p)
 	}
 	n, err := c.Conn.Read(p)
-	if c.secure != nil && c.state == nil {
+	if c.secure != nil && c.state == nil && !c.told {
 		c.shaken(err)
 	}
 	good, verdict := c.wire.scan(p[:n])
@@ -84,6 +85,7 @@ func (c *strictConn) shaken(err error) {
 	}
 	var plain tls.RecordHeaderError
 	if errors.As(err, &plain) && plain.Conn != nil && plain.RecordHeader[0] >= 'A' && plain.RecordHeader[0] <= 'Z' {
+		c.told = true
 		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nThis address speaks HTTPS: write https:// in front of it.\n")
 	}
 }

@@ -25,11 +25,16 @@ import (
 const (
 	fetchTimeout  = 5 * time.Second
 	fetchPause    = 10 * time.Second // between two fetches, whatever tokens ask for
+	failedPause   = time.Second      // after one that failed
 	keysFresh     = 15 * time.Minute // after that they are fetched again when one is used
 	keysHonoured  = time.Hour        // without the issuer answering
 	maxRemoteBody = 1 << 20
 	maxRemoteKeys = 100
 )
+
+// ErrUnavailable says that a token could not be looked at, for want of the issuer's
+// keys: it may be good.
+var ErrUnavailable = errors.New("the issuer's keys cannot be had now")
 
 // Remote is an OpenID Connect provider of one's own: its keys are fetched from
 // it (OpenID Connect Discovery section 4). Its methods may be called from many
@@ -115,14 +120,18 @@ func (r *Remote) refresh(ctx context.Context, seen *remoteKeys) error {
 	if r.keys.Load() != seen {
 		return nil
 	}
-	if !r.asked.IsZero() && time.Since(r.asked) < fetchPause {
+	pause := fetchPause
+	if r.Err() != nil {
+		pause = failedPause
+	}
+	if !r.asked.IsZero() && time.Since(r.asked) < pause {
 		return r.Err()
 	}
 	r.asked = time.Now()
 	// Whoever asked may leave: the next one needs the keys too.
 	keys, err := r.fetch(context.WithoutCancel(ctx))
 	if err != nil {
-		err = fmt.Errorf("the keys of %s cannot be had: %w", r.issuer, err)
+		err = fmt.Errorf("%w: those of %s: %w", ErrUnavailable, r.issuer, err)
 		r.failed.Store(&err)
 		return err
 	}
@@ -142,8 +151,11 @@ func (r *Remote) fetch(ctx context.Context) (map[string]PublicKey, error) {
 	if about.Issuer != r.issuer {
 		return nil, fmt.Errorf("it calls itself %q: identity.issuer must be the same, to the letter", about.Issuer)
 	}
+	if about.JWKS == "" {
+		return nil, errors.New("it does not say where its keys are (jwks_uri)")
+	}
 	if !r.trustworthy(about.JWKS) {
-		return nil, fmt.Errorf("its jwks_uri %q is not reached by https", about.JWKS)
+		return nil, fmt.Errorf("its jwks_uri %q is neither https nor the issuer's own address", about.JWKS)
 	}
 	var set jose.JSONWebKeySet
 	if err := r.get(ctx, about.JWKS, &set); err != nil {

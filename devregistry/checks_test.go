@@ -219,12 +219,38 @@ func TestMaintenance(t *testing.T) {
 		t.Error("not passing after maintenance")
 	}
 	check0(t, c.Agent().EnableNodeMaintenance(""))
-	if len(r.Passing("cart")) != 0 {
+	if entries, _, _ := c.Health().Service("cart", "", true, nil); len(entries) != 0 {
 		t.Error("passing while the node is under maintenance")
 	}
-	check0(t, c.Agent().DisableNodeMaintenance())
 	if len(r.Passing("cart")) != 1 {
+		t.Error("a check of the node, which anybody may register, takes mesh's own requests away")
+	}
+	check0(t, c.Agent().DisableNodeMaintenance())
+	if entries, _, _ := c.Health().Service("cart", "", true, nil); len(entries) != 1 {
 		t.Error("not passing after the node's maintenance")
+	}
+}
+
+// TestInstancesOfMeshAreMeshs: nobody else takes them away, or takes their name.
+func TestInstancesOfMeshAreMeshs(t *testing.T) {
+	r, c := serve(t)
+	r.Register(cart("cart-1"))
+	for name, err := range map[string]error{
+		"deregister": c.Agent().ServiceDeregister("cart-1"),
+		"register":   c.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: "cart-1", Name: "cart", Port: 1}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "run and registered by mesh") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := r.Passing("cart"); len(got) != 1 || got[0].Port != cart("cart-1").Port {
+		t.Errorf("%+v", got)
+	}
+	// A name that somebody took before is mesh's, and free of their checks.
+	check0(t, c.Agent().ServiceRegister(&api.AgentServiceRegistration{ID: "cart-2", Name: "cart", Port: 1, Check: &api.AgentServiceCheck{TTL: "1h"}}))
+	r.Register(cart("cart-2"))
+	if got := r.Passing("cart"); len(got) != 2 {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -105,7 +105,11 @@ func (r *Registry) registerService(c *call) (any, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, known := r.services[s.ID]; !known && len(r.services) >= maxServices {
+	old, known := r.services[s.ID]
+	if known && old.own {
+		return nil, ofMesh(s.ID)
+	}
+	if !known && len(r.services) >= maxServices {
 		return nil, fail(http.StatusInsufficientStorage, "the registry holds %d services, its limit", maxServices)
 	}
 	if len(r.checks)+len(checks) > maxChecks {
@@ -119,7 +123,7 @@ func (r *Registry) registerService(c *call) (any, error) {
 // already only refreshes its TTLs and wakes nobody.
 func (r *Registry) addService(s *service, checks []*check, replace bool) {
 	old, known := r.services[s.ID]
-	changed := !known || old.own || !old.equal(s)
+	changed := !known || !old.equal(s)
 	if changed {
 		r.putService(s)
 	}
@@ -129,7 +133,7 @@ func (r *Registry) addService(s *service, checks []*check, replace bool) {
 		changed = r.addCheck(c) || changed
 	}
 	for id, c := range r.checksOn[s.ID] {
-		if !keep[id] && (replace || c.kind == ownCheck) {
+		if !keep[id] && replace {
 			r.dropCheck(c)
 			changed = true
 		}
@@ -157,10 +161,19 @@ func (r *Registry) deregisterService(c *call) (any, error) {
 	id := c.PathValue("id")
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if s, known := r.services[id]; known && s.own {
+		return nil, ofMesh(id)
+	}
 	if !r.removeService(id) {
 		return nil, unknownService(id)
 	}
 	return nil, nil
+}
+
+// ofMesh refuses to change an instance that mesh runs: its requests would have
+// nowhere to go, and mesh would not know.
+func ofMesh(id string) error {
+	return fail(http.StatusForbidden, "%s is run and registered by mesh: mesh stop takes it away, and another ID is free", id)
 }
 
 func unknownService(id string) error {

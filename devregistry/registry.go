@@ -97,8 +97,11 @@ func (r *Registry) Register(in Instance) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &service{Instance: clone(in), own: true, weights: defaultWeights}
-	if old, ok := r.services[in.ID]; ok && old.own && old.equal(s) {
+	switch old, known := r.services[in.ID]; {
+	case known && old.own && old.equal(s):
 		return
+	case known && !old.own: // somebody has taken its name: with their checks, too
+		r.removeService(in.ID)
 	}
 	r.putService(s)
 	r.putCheck(&check{
@@ -121,14 +124,15 @@ func (r *Registry) Deregister(id string) {
 	r.removeService(id)
 }
 
-// Passing returns the instances of one service whose checks all pass, sorted by
-// ID.
+// Passing returns the instances of one service whose own checks all pass, sorted by
+// ID. Checks of the node, which anybody may register, are for those who ask over
+// HTTP and DNS.
 func (r *Registry) Passing(service string) []Instance {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var passing []Instance
 	for _, s := range r.names[service] {
-		if r.status(s) == statusPassing {
+		if worst(r.checksOn[s.ID]) == statusPassing {
 			passing = append(passing, clone(s.Instance))
 		}
 	}

@@ -36,6 +36,7 @@ func (l *loader) check() {
 	}
 	l.checkIdentity()
 	l.checkOrigins()
+	l.rateLimit(l.source, []any{"gateway", "rate_limit"}, l.ws.Gateway.RateLimit)
 	l.checkTLS()
 	l.checkOwnRoutes()
 	l.ws.Gateway.Retries = l.ws.Gateway.Retries.or(nil)
@@ -56,6 +57,17 @@ func (l *loader) check() {
 	l.checkCycles()
 	l.checkRouteClashes()
 	l.checkPorts()
+}
+
+// rateLimit holds that a limit limits.
+func (l *loader) rateLimit(src *source, path []any, r *RateLimit) {
+	switch {
+	case r == nil:
+	case r.Requests < 1:
+		l.problems = append(l.problems, src.problem(path, "rate_limit needs requests: how many, at least 1, in the time that per gives"))
+	case r.Per < 0:
+		l.problems = append(l.problems, src.problem(path, "per is a time: 1s, 1m"))
+	}
 }
 
 // checkOrigins holds that an origin is a scheme, a host and perhaps a port (RFC

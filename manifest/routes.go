@@ -39,6 +39,8 @@ func (l *loader) checkOwnRoutes() {
 		switch {
 		case (route.Static == "") == (route.URL == ""):
 			r.fail("", "a route of the workspace takes either static or url; one to a service stands in that service's manifest")
+		case route.URL == "http://"+l.ws.Gateway.Address || route.URL == "https://"+l.ws.Gateway.Address:
+			r.fail("url", "%s is the gateway itself: requests would go round and round", route.URL)
 		case route.URL != "" && !isOrigin(route.URL):
 			r.fail("url", "%q is no address that mesh can send requests to: write it as http://host:port or https://host, without a path", route.URL)
 		}
@@ -88,6 +90,9 @@ func (c *routeChecker) check() {
 		c.fail("", "roles and scopes need auth: required")
 	}
 	c.checkRetries(c.source, c.key("retries"), route.Retries)
+	if route.RateLimit != c.ws.Gateway.RateLimit { // which is checked there
+		c.rateLimit(c.source, c.key("rate_limit"), route.RateLimit)
+	}
 	c.files()
 }
 

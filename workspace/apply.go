@@ -28,9 +28,8 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	if w.containers == nil && manifest.HasContainers(selected) {
 		return nil, errProcessesOnly
 	}
-	w.warnFixed(w.Manifest().Gateway, m.Gateway)
-	if was := w.Manifest(); was.Identity.Issuer != m.Identity.Issuer || was.TokenAudience() != m.TokenAudience() || was.Identity.RolesClaim != m.Identity.RolesClaim {
-		w.log.Warn("identity.issuer has changed: tokens of " + w.urls["identity"] + " are taken until mesh down and mesh up")
+	for _, text := range w.fixed(m) {
+		w.log.Warn(text)
 	}
 	w.mu.Lock()
 	w.manifest, w.selected, w.options.Selection = m, selected, sel

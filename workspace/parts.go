@@ -2,6 +2,8 @@ package workspace
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -92,6 +94,8 @@ func (w *Workspace) Problems() []string {
 		line, _, _ := strings.Cut(*refused, "\n")
 		problems = append(problems, "the manifests are not applied as they are now: "+line)
 	}
+	problems = append(problems, w.fixed(w.Manifest())...)
+	problems = append(problems, w.strangers()...)
 	if err := w.logs.Err(); err != nil {
 		problems = append(problems, "logs are not kept on disk: "+err.Error())
 	}
@@ -123,6 +127,9 @@ type verifier struct{ *devidentity.Verifier }
 // Verify implements devgateway.TokenVerifier.
 func (v verifier) Verify(ctx context.Context, token string) (*devgateway.Identity, error) {
 	claims, err := v.Verifier.Verify(ctx, token)
+	if errors.Is(err, devidentity.ErrUnavailable) {
+		return nil, fmt.Errorf("%w: %w", devgateway.ErrCannotVerify, err)
+	}
 	if err != nil {
 		return nil, err
 	}

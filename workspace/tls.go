@@ -4,10 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"reflect"
 
 	"github.com/ebef7166/mesh/internal/keypair"
-	"github.com/ebef7166/mesh/manifest"
 )
 
 // openCertificate reads the gateway's certificate, if it has one.
@@ -45,13 +43,4 @@ func (w *Workspace) secured(ln net.Listener) net.Listener {
 		return ln
 	}
 	return tls.NewListener(ln, w.certificate.Server())
-}
-
-// warnFixed says what of a new manifest holds only from the next start on.
-func (w *Workspace) warnFixed(was, now manifest.Gateway) {
-	for key, changed := range map[string]bool{"address": was.Address != now.Address, "tls": !reflect.DeepEqual(was.TLS, now.TLS)} {
-		if changed {
-			w.log.Warn("gateway." + key + " has changed: the gateway listens on " + w.urls["gateway"] + " as before until mesh down and mesh up")
-		}
-	}
 }

@@ -44,6 +44,8 @@ type Workspace struct {
 	log     *slog.Logger
 	started time.Time
 
+	began *manifest.Workspace // what Open was given
+
 	mu       sync.Mutex
 	manifest *manifest.Workspace
 	selected []*manifest.Service
@@ -82,7 +84,7 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), manifest: m, selected: selected,
+	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), began: m, manifest: m, selected: selected,
 		urls: map[string]string{}, listeners: map[string][]net.Listener{}, processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/ebef7166/mesh/internal/escape"
 )
 
 // Exit codes of the contract.
@@ -70,9 +72,19 @@ func report(w io.Writer, err error) int {
 		return exitInterrupted
 	}
 	f := asFailure(err)
-	fmt.Fprintf(w, "mesh: %s\n", strings.TrimSpace(f.Error()))
+	fmt.Fprintf(w, "mesh: %s\n", printable(strings.TrimSpace(f.Error())))
 	if f.next != "" {
 		fmt.Fprintf(w, "  next: %s\n", f.next)
 	}
 	return f.code
+}
+
+// printable escapes what an error quotes from elsewhere, a manifest say, line by
+// line.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = escape.Terminal(line)
+	}
+	return strings.Join(lines, "\n")
 }

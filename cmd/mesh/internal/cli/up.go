@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebef7166/mesh/control"
 	"github.com/ebef7166/mesh/dashboard/tui"
+	"github.com/ebef7166/mesh/internal/escape"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
@@ -150,7 +151,7 @@ func (o *upOptions) mention(d *deps, m *manifest.Workspace) {
 
 func warnAbout(d *deps, m *manifest.Workspace) {
 	for _, w := range m.Warnings {
-		fmt.Fprintf(d.streams.Err, "mesh: warning: %s\n", w)
+		fmt.Fprintf(d.streams.Err, "mesh: warning: %s\n", escape.Terminal(w.String()))
 	}
 }
 
@@ -178,6 +179,7 @@ func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Cl
 	if !d.quiet {
 		fmt.Fprintln(d.streams.Err, plan)
 	}
+	d.tellProblems(ctx, client)
 	return leftRunning(ctx, client, waitFor(ctx, d, client, o.names, o.waitTimeout))
 }
 
