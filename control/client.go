@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -229,6 +230,17 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
+// endedJustNow reports that the daemon took the connection and did not answer.
+func endedJustNow(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	var failed *url.Error // net/http's own error for it has no name
+	return errors.As(err, &failed) && strings.Contains(failed.Err.Error(), "server closed idle connection")
+}
+
 // do sends a request and turns an answer that is no success into an error.
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://mesh"+path, body)
@@ -243,8 +255,8 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 		return nil, fmt.Errorf("%w: no permission for %s", ErrOtherUser, c.path)
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
-		return nil, ErrNotRunning // it ended just now
+	case endedJustNow(err):
+		return nil, ErrNotRunning
 	case err != nil:
 		return nil, err
 	case resp.StatusCode < 300:
