@@ -142,8 +142,7 @@ func (a *adapter) Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, erro
 		return nil, err
 	}
 	if r.DryRun {
-		selected, err := m.Select(a.Widen(m, r.Selection))
-		return runtime.NewPlan(selected, a.Supervisor().Observed()), err
+		return a.Plan(m, r.Selection)
 	}
 	return a.Workspace.Apply(ctx, m, r.Selection)
 }

@@ -34,7 +34,7 @@ var ErrCannotVerify = errors.New("the token cannot be verified now")
 type Config struct {
 	Verifier TokenVerifier // nil: nobody is let in where a token is required
 	Hosts    []string      // Host values that are accepted besides loopback's and the routes'
-	Issuer   string        // named in a 401, so that its reader knows where tokens come from
+	Issuer   func() string // named in a 401, so that its reader knows where tokens come from
 	Logger   *slog.Logger  // nil: silent
 
 	// Observe gets a record of every request when it is over. It runs on

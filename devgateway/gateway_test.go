@@ -35,7 +35,7 @@ func TestRequestReachesItsService(t *testing.T) {
 }
 
 func TestWhoMayPass(t *testing.T) {
-	r := newRig(t, Config{Issuer: "http://127.0.0.1:1"},
+	r := newRig(t, Config{Issuer: func() string { return "http://127.0.0.1:1" }},
 		Route{Service: "s", Prefix: "/plain"}, // auth left out means required
 		Route{Service: "s", Prefix: "/role", Roles: []string{"admin", "root"}},
 		Route{Service: "s", Prefix: "/scope", Scopes: []string{"read", "write"}},

@@ -67,8 +67,8 @@ func (p *problem) title() string {
 // wonders where to get a token.
 func (x *exchange) challenge(p *problem) string {
 	c := `Bearer realm="mesh"`
-	if x.g.config.Issuer != "" {
-		c += `, issuer="` + quotable(x.g.config.Issuer) + `"`
+	if issuer := x.g.config.Issuer; issuer != nil {
+		c += `, issuer="` + quotable(issuer()) + `"`
 	}
 	if p.code != "" {
 		c += `, error="` + p.code + `", error_description="` + quotable(p.cause) + `"`

@@ -192,7 +192,7 @@ func errorParameters(err error) url.Values {
 // sendBack redirects to the client, and says who does so (RFC 9207): a client
 // of several providers can tell their answers apart.
 func (p *Provider) sendBack(w http.ResponseWriter, r *http.Request, req *authRequest, answer url.Values) {
-	answer.Set("iss", p.issuer)
+	answer.Set("iss", p.issuer())
 	if req.state != "" {
 		answer.Set("state", req.state)
 	}

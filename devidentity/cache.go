@@ -42,6 +42,12 @@ func (c *cache) get(token string) *Claims {
 	return nil
 }
 
+func (c *cache) clear() {
+	for i := range c.slots {
+		c.slots[i].Store(nil)
+	}
+}
+
 func (c *cache) put(token string, claims *Claims) {
 	if len(token) <= maxCached {
 		// A copy: the token may be a part of a request's whole head.

@@ -37,7 +37,7 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	secret := []string{"client_secret_basic", "client_secret_post"}
 	w.Header().Set("Cache-Control", "max-age=60")
 	writeJSON(w, http.StatusOK, metadata{
-		Issuer: p.issuer, Authorization: at("/authorize"), Token: at("/token"), Userinfo: at("/userinfo"),
+		Issuer: p.issuer(), Authorization: at("/authorize"), Token: at("/token"), Userinfo: at("/userinfo"),
 		JWKS: at("/jwks"), Introspection: at("/introspect"), Revocation: at("/revoke"),
 		EndSession: at("/end_session"), DeviceAuthorization: at("/device_authorization"),
 		Scopes:        []string{"openid", "profile", "email", "offline_access"},

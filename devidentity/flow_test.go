@@ -21,14 +21,14 @@ import (
 // token, userinfo.
 func TestRelyingPartySignsIn(t *testing.T) {
 	w := newWorld(t)
-	discovered, err := oidc.NewProvider(oidc.ClientContext(t.Context(), w.browser), w.issuer)
+	discovered, err := oidc.NewProvider(oidc.ClientContext(t.Context(), w.browser), w.issuer())
 	if err != nil {
 		t.Fatal(err)
 	}
 	config, verifier := w.oauth("web", "openid", "email", "profile", "orders", "unknown"), oauth2.GenerateVerifier()
 	config.Endpoint = discovered.Endpoint()
 	answer := w.signInAs("alice", config.AuthCodeURL("the-state", oauth2.S256ChallengeOption(verifier), oidc.Nonce("the-nonce")))
-	if answer.Get("state") != "the-state" || answer.Get("iss") != w.issuer {
+	if answer.Get("state") != "the-state" || answer.Get("iss") != w.issuer() {
 		t.Errorf("authorization response: %v", answer)
 	}
 	token, err := config.Exchange(t.Context(), answer.Get("code"), oauth2.VerifierOption(verifier))

@@ -45,7 +45,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 		return fmt.Sprintf(`{"iss":%q,"aud":%s,"exp":%s,"sub":"alice"%s}`, iss, aud, exp, more)
 	}
 	soon := fmt.Sprint(now + 60)
-	good := body(w.issuer, `"shop"`, soon, "")
+	good := body(w.issuer(), `"shop"`, soon, "")
 	if _, err := w.verifier.Verify(t.Context(), w.forge(head(""), good)); err != nil {
 		t.Fatalf("the forge does not work: %v", err)
 	}
@@ -67,19 +67,19 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"kid a path":     w.forge(`{"alg":"ES256","typ":"at+jwt","kid":"../../dev/null"}`, good),
 		"kid a number":   w.forge(`{"alg":"ES256","typ":"at+jwt","kid":1}`, good),
 		"no kid":         w.forge(`{"alg":"ES256","typ":"at+jwt"}`, good),
-		"no aud":         w.forge(head(""), `{"iss":"`+w.issuer+`","exp":`+soon+`,"sub":"a"}`),
-		"another aud":    w.forge(head(""), body(w.issuer, `["other","Shop"]`, soon, "")),
-		"aud an object":  w.forge(head(""), body(w.issuer, `{"shop":1}`, soon, "")),
-		"iss with slash": w.forge(head(""), body(w.issuer+"/", `"shop"`, soon, "")),
-		"exp a string":   w.forge(head(""), body(w.issuer, `"shop"`, `"`+soon+`"`, "")),
-		"exp 1e400":      w.forge(head(""), body(w.issuer, `"shop"`, `1e400`, "")),
-		"exp 1e300":      w.forge(head(""), body(w.issuer, `"shop"`, `1e300`, "")),
-		"exp null":       w.forge(head(""), body(w.issuer, `"shop"`, `null`, "")),
-		"expired":        w.forge(head(""), body(w.issuer, `"shop"`, fmt.Sprint(now-31), "")),
-		"nbf ahead":      w.forge(head(""), body(w.issuer, `"shop"`, soon, fmt.Sprintf(`,"nbf":%d`, now+40))),
-		"two subs":       w.forge(head(""), body(w.issuer, `"shop"`, soon, `,"sub":"admin"`)),
-		"no sub":         w.forge(head(""), `{"iss":"`+w.issuer+`","aud":"shop","exp":`+soon+`}`),
-		"roles a string": w.forge(head(""), body(w.issuer, `"shop"`, soon, `,"roles":"admin"`)),
+		"no aud":         w.forge(head(""), `{"iss":"`+w.issuer()+`","exp":`+soon+`,"sub":"a"}`),
+		"another aud":    w.forge(head(""), body(w.issuer(), `["other","Shop"]`, soon, "")),
+		"aud an object":  w.forge(head(""), body(w.issuer(), `{"shop":1}`, soon, "")),
+		"iss with slash": w.forge(head(""), body(w.issuer()+"/", `"shop"`, soon, "")),
+		"exp a string":   w.forge(head(""), body(w.issuer(), `"shop"`, `"`+soon+`"`, "")),
+		"exp 1e400":      w.forge(head(""), body(w.issuer(), `"shop"`, `1e400`, "")),
+		"exp 1e300":      w.forge(head(""), body(w.issuer(), `"shop"`, `1e300`, "")),
+		"exp null":       w.forge(head(""), body(w.issuer(), `"shop"`, `null`, "")),
+		"expired":        w.forge(head(""), body(w.issuer(), `"shop"`, fmt.Sprint(now-31), "")),
+		"nbf ahead":      w.forge(head(""), body(w.issuer(), `"shop"`, soon, fmt.Sprintf(`,"nbf":%d`, now+40))),
+		"two subs":       w.forge(head(""), body(w.issuer(), `"shop"`, soon, `,"sub":"admin"`)),
+		"no sub":         w.forge(head(""), `{"iss":"`+w.issuer()+`","aud":"shop","exp":`+soon+`}`),
+		"roles a string": w.forge(head(""), body(w.issuer(), `"shop"`, soon, `,"roles":"admin"`)),
 		"not JSON":       w.forge(head(""), `sub=alice`),
 		"an array":       w.forge(head(""), `[]`),
 		"ID token":       w.tokens("web", "openid").Extra("id_token").(string),
@@ -95,9 +95,9 @@ func TestTokensThatAreRefused(t *testing.T) {
 		}
 	}
 	for name, token := range map[string]string{
-		"just expired": w.forge(head(""), body(w.issuer, `"shop"`, fmt.Sprint(now-20), "")),
-		"nbf near":     w.forge(head(""), body(w.issuer, `"shop"`, soon, fmt.Sprintf(`,"nbf":%d`, now+20))),
-		"two auds":     w.forge(head(""), body(w.issuer, `["other","shop"]`, soon, "")),
+		"just expired": w.forge(head(""), body(w.issuer(), `"shop"`, fmt.Sprint(now-20), "")),
+		"nbf near":     w.forge(head(""), body(w.issuer(), `"shop"`, soon, fmt.Sprintf(`,"nbf":%d`, now+20))),
+		"two auds":     w.forge(head(""), body(w.issuer(), `["other","shop"]`, soon, "")),
 		"long typ":     w.forge(`{"alg":"ES256","typ":"application/at+JWT","kid":"`+kid+`"}`, good),
 	} {
 		if _, err := w.verifier.Verify(t.Context(), token); err != nil {
@@ -213,7 +213,7 @@ func TestAuthorizationRequestsThatAreRefused(t *testing.T) {
 		"login_required":                func(v url.Values) { v.Set("prompt", "none") },
 	} {
 		code, _, _ := strings.Cut(want, " ")
-		if page, back := ask(change); back.Get("error") != code || back.Get("state") != "s" || back.Get("iss") != w.issuer || back.Has("code") {
+		if page, back := ask(change); back.Get("error") != code || back.Get("state") != "s" || back.Get("iss") != w.issuer() || back.Has("code") {
 			t.Errorf("%s: page %d, back %v", want, page, back)
 		}
 	}

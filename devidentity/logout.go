@@ -79,7 +79,7 @@ func (p *Provider) readHint(token string) (string, error) {
 	if err := unmarshalStrict(body, &c); err != nil {
 		return "", err
 	}
-	if c.Issuer != p.issuer || len(c.Audience) != 1 || signature.ExtraHeaders[jose.HeaderType] != "JWT" {
+	if c.Issuer != p.issuer() || len(c.Audience) != 1 || signature.ExtraHeaders[jose.HeaderType] != "JWT" {
 		return "", errors.New("not an ID token of this issuer")
 	}
 	return c.Audience[0], nil

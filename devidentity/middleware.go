@@ -29,8 +29,8 @@ func hostsOf(issuer *url.URL) map[string]bool {
 // name was pointed here (DNS rebinding) could otherwise read every answer.
 func (p *Provider) hostChecked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !p.hosts[strings.ToLower(r.Host)] {
-			http.Error(w, "This is not the host that you asked for. The identity provider is "+p.issuer, http.StatusForbidden)
+		if !p.at.Load().hosts[strings.ToLower(r.Host)] {
+			http.Error(w, "This is not the host that you asked for. The identity provider is "+p.issuer(), http.StatusForbidden)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)

@@ -80,14 +80,15 @@ func (s *subject) profile() profile {
 
 // mint signs tokens.
 type mint struct {
-	issuer, audience string
-	keys             *keyRing
+	issuer   func() string
+	audience string
+	keys     *keyRing
 }
 
 func (m *mint) accessToken(s *subject, ttl time.Duration) (string, error) {
 	now := time.Now()
 	return sign(m.keys.current.Load().access, accessClaims{
-		Issuer: m.issuer, Subject: s.name, Audience: m.audience, ClientID: s.clientID,
+		Issuer: m.issuer(), Subject: s.name, Audience: m.audience, ClientID: s.clientID,
 		IssuedAt: now.Unix(), Expires: now.Add(ttl).Unix(), AuthTime: unixOrZero(s.authTime),
 		ID: s.grant + "." + newID(), Email: s.email, Roles: s.roles, Scope: strings.Join(s.scopes, " "),
 	})
@@ -97,7 +98,7 @@ func (m *mint) idToken(s *subject, accessToken string) (string, error) {
 	now := time.Now()
 	sum := sha256.Sum256([]byte(accessToken))
 	return sign(m.keys.current.Load().id, idClaims{
-		Issuer: m.issuer, Subject: s.name, Audience: s.clientID, AuthorizedParty: s.clientID,
+		Issuer: m.issuer(), Subject: s.name, Audience: s.clientID, AuthorizedParty: s.clientID,
 		IssuedAt: now.Unix(), Expires: now.Add(idTTL).Unix(), AuthTime: s.authTime.Unix(),
 		Nonce: s.nonce, AccessTokenHash: base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]),
 		profile: s.profile(),

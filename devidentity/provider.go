@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -41,9 +42,7 @@ type Config struct {
 // Provider is an OpenID Connect provider. Its methods may be called from many
 // goroutines at once.
 type Provider struct {
-	issuer   string
 	path     string // of the issuer's URL, without a trailing slash
-	hosts    map[string]bool
 	audience string
 	log      *slog.Logger
 	pages    *template.Template
@@ -52,6 +51,7 @@ type Provider struct {
 	state    *state
 
 	directory atomic.Pointer[directory]
+	at        atomic.Pointer[place]
 
 	pending  *expiring[*authRequest] // sign-in pages that are open
 	codes    *expiring[*grant]       // authorization codes, kept after use so that a replay is noticed
@@ -65,7 +65,7 @@ type Provider struct {
 // they cannot be read: there is no provider without its keys.
 func New(c Config) (*Provider, error) {
 	p := &Provider{
-		issuer: c.Issuer, audience: c.Audience, log: c.Logger,
+		audience: c.Audience, log: c.Logger,
 		pending:  newExpiring[*authRequest](signInTTL, 1000),
 		codes:    newExpiring[*grant](10*codeTTL, 10_000),
 		sessions: newExpiring[*session](sessionTTL, 10_000),
@@ -76,7 +76,7 @@ func New(c Config) (*Provider, error) {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
-	if err := p.locate(); err != nil {
+	if err := p.locate(c.Issuer); err != nil {
 		return nil, err
 	}
 	if err := p.Update(c.Users, c.Clients); err != nil {
@@ -85,20 +85,52 @@ func New(c Config) (*Provider, error) {
 	return p, p.open(c.Dir)
 }
 
-// locate takes the issuer apart: tokens carry it as it is, the handler serves
-// under its path, and only its host may be asked.
-func (p *Provider) locate() error {
-	u, err := url.Parse(p.issuer)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("identity: the issuer %q is not an http or https URL without query and fragment", p.issuer)
+// place is the issuer: tokens carry it as it is, and only its hosts may be asked.
+type place struct {
+	issuer string
+	hosts  map[string]bool
+}
+
+// locate takes the issuer apart: the handler serves under its path.
+func (p *Provider) locate(issuer string) error {
+	u, err := parseIssuer(issuer)
+	if err != nil {
+		return err
 	}
 	if p.audience == "" {
 		return errors.New("identity: no audience given")
 	}
 	p.path = strings.TrimSuffix(u.Path, "/")
-	p.hosts = hostsOf(u)
+	p.at.Store(&place{issuer, hostsOf(u)})
 	return nil
 }
+
+func parseIssuer(issuer string) (*url.URL, error) {
+	u, err := url.Parse(issuer)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("identity: the issuer %q is not an http or https URL without query and fragment", issuer)
+	}
+	return u, nil
+}
+
+// Move gives the provider another issuer of the same path. It answers at the hosts
+// that it had, too; the tokens that it has issued are not good any more.
+func (p *Provider) Move(issuer string) error {
+	u, err := parseIssuer(issuer)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSuffix(u.Path, "/") != p.path {
+		return fmt.Errorf("identity: the issuer %q has another path than %q", issuer, p.issuer())
+	}
+	hosts := hostsOf(u)
+	maps.Copy(hosts, p.at.Load().hosts)
+	p.at.Store(&place{issuer, hosts})
+	p.verifier.cache.clear()
+	return nil
+}
+
+func (p *Provider) issuer() string { return p.at.Load().issuer }
 
 func (p *Provider) open(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -112,7 +144,8 @@ func (p *Provider) open(dir string) error {
 		return err
 	}
 	p.mint = &mint{issuer: p.issuer, audience: p.audience, keys: keys}
-	p.verifier = NewVerifier(p.issuer, p.audience, keys)
+	p.verifier = NewVerifier(p.issuer(), p.audience, keys)
+	p.verifier.issuer = p.issuer
 	p.verifier.revoked = p.state.isRevoked
 	p.pages, err = parsePages()
 	return err
@@ -208,7 +241,7 @@ func (p *Provider) Rotate() (Rotation, error) {
 }
 
 // endpoint is the address of one of the provider's paths.
-func (p *Provider) endpoint(path string) string { return strings.TrimSuffix(p.issuer, "/") + path }
+func (p *Provider) endpoint(path string) string { return strings.TrimSuffix(p.issuer(), "/") + path }
 
 // Handler serves the provider's endpoints and pages.
 func (p *Provider) Handler() http.Handler {

@@ -87,7 +87,7 @@ func (p *Provider) describe(r *http.Request, token string) introspection {
 	if f, ok := p.refreshInfo(token); ok {
 		return introspection{
 			Active: true, Scope: strings.Join(f.Scopes, " "), ClientID: f.Client, Username: f.User,
-			Expires: f.Expires.Unix(), Subject: f.User, Issuer: p.issuer,
+			Expires: f.Expires.Unix(), Subject: f.User, Issuer: p.issuer(),
 		}
 	}
 	c, err := p.verifier.Verify(r.Context(), token)
@@ -97,7 +97,7 @@ func (p *Provider) describe(r *http.Request, token string) introspection {
 	return introspection{
 		Active: true, Scope: strings.Join(c.Scopes, " "), ClientID: c.ClientID, Username: c.Subject,
 		Type: "Bearer", Expires: c.Expires.Unix(), Subject: c.Subject, Audience: p.audience,
-		Issuer: p.issuer, ID: c.id, Email: c.Email, Roles: c.Roles,
+		Issuer: p.issuer(), ID: c.id, Email: c.Email, Roles: c.Roles,
 	}
 }
 

@@ -39,7 +39,7 @@ func (w *world) issue() string {
 // keys in its memory, takes tokens of both keys, before and after a restart.
 func TestRotation(t *testing.T) {
 	w := newWorld(t)
-	provider, err := oidc.NewProvider(t.Context(), w.issuer)
+	provider, err := oidc.NewProvider(t.Context(), w.issuer())
 	if err != nil {
 		t.Fatal(err)
 	}

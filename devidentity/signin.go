@@ -16,7 +16,7 @@ type session struct {
 // sessionCookie is named after the workspace, because browsers share the
 // cookies of a host among all its ports.
 func (p *Provider) sessionCookie() string {
-	sum := sha256.Sum256([]byte(p.issuer + p.audience))
+	sum := sha256.Sum256([]byte(p.issuer() + p.audience))
 	return "mesh_session_" + hex.EncodeToString(sum[:6])
 }
 

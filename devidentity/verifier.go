@@ -28,12 +28,13 @@ type Claims struct {
 // the expiry and revocation are looked at every time. It may be used from
 // many goroutines at once.
 type Verifier struct {
-	issuer, audience string
-	keys             KeySource
-	anyType          bool   // types other than at+jwt are taken
-	rolesClaim       string // other than roles; "": that
-	revoked          func(tokenID string) bool
-	cache            *cache
+	issuer     func() string
+	audience   string
+	keys       KeySource
+	anyType    bool   // types other than at+jwt are taken
+	rolesClaim string // other than roles; "": that
+	revoked    func(tokenID string) bool
+	cache      *cache
 }
 
 // NewVerifier returns a verifier for the access tokens of an issuer, whose
@@ -41,7 +42,7 @@ type Verifier struct {
 // not to be changed.
 func NewVerifier(issuer, audience string, keys KeySource) *Verifier {
 	never := func(string) bool { return false }
-	return &Verifier{issuer: issuer, audience: audience, keys: keys, revoked: never, cache: newCache()}
+	return &Verifier{issuer: func() string { return issuer }, audience: audience, keys: keys, revoked: never, cache: newCache()}
 }
 
 // Verify returns the claims of a token, or an error that says what is wrong
@@ -161,7 +162,7 @@ func (v *Verifier) readClaims(body []byte) (*Claims, error) {
 		return nil, errors.New("the token's claims are not valid")
 	}
 	switch {
-	case c.Issuer != v.issuer:
+	case c.Issuer != v.issuer():
 		return nil, errors.New("the token is from another issuer")
 	case !c.Audience.has(v.audience):
 		return nil, errors.New("the token is for another audience")

@@ -24,7 +24,7 @@ func (r *Registry) registerCheck(c *call) (any, error) {
 	if body.Name == "" {
 		return nil, fail(http.StatusBadRequest, "Missing check name")
 	}
-	added, err := body.parse(body.Name, body.Name, c.reach(r.config.Containers))
+	added, err := body.parse(body.Name, body.Name, c.reach(r.config.Containers()))
 	if err != nil {
 		return nil, err
 	}

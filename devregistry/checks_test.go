@@ -78,7 +78,7 @@ func TestNothingListensWhereTheCheckAsks(t *testing.T) {
 // alone.
 func TestChecksReach(t *testing.T) {
 	bridge := netip.MustParsePrefix("172.30.0.0/24")
-	r, err := New(Config{Containers: []netip.Prefix{bridge}})
+	r, err := New(Config{Containers: func() []netip.Prefix { return []netip.Prefix{bridge} }})
 	if err != nil {
 		t.Fatal(err)
 	}

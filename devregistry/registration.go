@@ -99,7 +99,7 @@ func (r *Registry) registerService(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	s, checks, err := body.parse(c.reach(r.config.Containers))
+	s, checks, err := body.parse(c.reach(r.config.Containers()))
 	if err != nil {
 		return nil, err
 	}

@@ -29,8 +29,9 @@ type Config struct {
 	// Keys is the file that the key/value store is kept in, 0600. "": it is
 	// gone with the registry.
 	Keys string
-	// Containers are the subnets of containers, which checks may be sent to.
-	Containers []netip.Prefix
+	// Containers are the subnets of containers now, which checks may be sent to.
+	// Nil: there are none.
+	Containers func() []netip.Prefix
 	// Logger hears what goes wrong with nobody to answer to. Nil: nobody.
 	Logger *slog.Logger
 }
@@ -70,6 +71,9 @@ type follower struct {
 func New(c Config) (*Registry, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Containers == nil {
+		c.Containers = func() []netip.Prefix { return nil }
 	}
 	keys, err := kv.Open(c.Keys, c.Logger)
 	if err != nil {

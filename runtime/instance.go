@@ -245,8 +245,8 @@ func (in *instance) start(ctx context.Context) (Running, *probes, error) {
 		in.view.URL = "http://" + address
 	}
 	if c, ok := running.(Contained); ok {
-		in.view.ContainerID = c.ContainerID()
-		if probes, err = in.probes(l, c.InnerAddress()); err != nil {
+		in.view.ContainerID, in.view.Inner = c.ContainerID(), c.InnerAddress()
+		if probes, err = in.probes(l, in.view.Inner); err != nil {
 			running.Stop(ctx, syscall.SIGKILL, 0)
 			return nil, nil, err
 		}

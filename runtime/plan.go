@@ -64,6 +64,7 @@ type ObservedService struct {
 	Spec     string // of SpecHash
 	Replicas int
 	Down     string // why it does not run although it was wanted; "" when it does
+	Outdated string // why what it was told at its start is not so any more; "" when it is
 }
 
 // SpecHash identifies everything in a manifest that an instance is started with.
@@ -107,6 +108,8 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 		op.Action, op.Cause = ReplaceService, "its manifest changed"
 	case now.Down != "":
 		op.Action, op.Cause = RestartService, now.Down
+	case now.Outdated != "":
+		op.Action, op.Cause = RestartService, now.Outdated
 	case now.Replicas != s.Instances():
 		op.Action, op.Cause = ScaleService, fmt.Sprintf("%d replicas wanted, %d run", s.Instances(), now.Replicas)
 	default:

@@ -47,6 +47,11 @@ func TestPlan(t *testing.T) {
 			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Down: "it has failed"}
 			return o
 		}(), "restart  b (it has failed)"},
+		{"one was told what is not so any more", []*manifest.Service{a, b, c}, func() Observed {
+			o := seen(a, b, c)
+			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Outdated: "the first container joins"}
+			return o
+		}(), "restart  b (the first container joins)"},
 		{"routes restart nothing", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Routes = []manifest.Route{{Path: "/x"}} }), c}, seen(a, b, c),
 			"nothing to do"},
 		{"a cycle ends", []*manifest.Service{svc("x", after(manifest.Dependencies{"y": manifest.Started})), svc("y", after(manifest.Dependencies{"x": manifest.Started}))}, nil,

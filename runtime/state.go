@@ -44,6 +44,7 @@ type Instance struct {
 	PID         int        `json:"pid"`
 	ContainerID string     `json:"container_id"`
 	Address     string     `json:"address"` // host:port, "" without a port
+	Inner       string     `json:"-"`       // where a container itself listens, on its network
 	URL         string     `json:"url"`
 	Version     string     `json:"version"`
 	Restarts    int        `json:"restarts"`

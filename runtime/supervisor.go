@@ -19,7 +19,7 @@ type Options struct {
 	Environment Environment
 	Builder     Builder
 	Processes   Driver
-	Containers  Driver // nil: none
+	Containers  func() Driver // asked for containers alone; nil: there are none
 }
 
 // Supervisor keeps services in the state that is wanted of them.
@@ -28,7 +28,7 @@ type Supervisor struct {
 	endpoints  Endpoints
 	env        Environment
 	processes  Driver
-	containers Driver
+	containers func() Driver
 	builds     *buildQueue
 	table      *table
 
@@ -84,7 +84,7 @@ func (s *Supervisor) driver(service *manifest.Service) Driver {
 		return elsewhere{s.processes}
 	}
 	if service.Container() && s.containers != nil {
-		return s.containers
+		return s.containers()
 	}
 	return s.processes
 }
@@ -130,6 +130,7 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 		case ScaleService:
 			s.scaleTo(byName[op.Service])
 		case RestartService:
+			s.scaleTo(byName[op.Service])
 			_ = s.Restart(op.Service) // one that was removed meanwhile needs nothing
 		case StartService, ReplaceService:
 			s.put(byName[op.Service])

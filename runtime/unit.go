@@ -159,7 +159,7 @@ func (u *unit) scale(replicas int) {
 }
 
 func (u *unit) respecify(s *manifest.Service) {
-	if u.service.External() != s.External() {
+	if driverName(u.service) != driverName(s) { // what was built for the other driver is of no use
 		u.artifact, u.buildErr = ready(s), nil
 	}
 	u.mu.Lock()

@@ -25,8 +25,9 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	if err != nil {
 		return nil, err
 	}
-	if w.containers == nil && manifest.HasContainers(selected) {
-		return nil, errProcessesOnly
+	observed := w.observed(selected)
+	if err := w.join(ctx, selected); err != nil {
+		return nil, err
 	}
 	for _, text := range w.fixed(m) {
 		w.log.Warn(text)
@@ -46,7 +47,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 		return nil, err
 	}
 	w.storms.forget()
-	return w.apply(selected), nil
+	return w.apply(selected, observed), nil
 }
 
 // RunTask runs a task once more, or for the first time where it is not part of
@@ -57,26 +58,52 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 	if !ok {
 		return &manifest.UnknownService{Name: name, Known: m.Names()}
 	}
-	w.mu.Lock()
-	part := slices.Contains(w.selected, task)
-	if !part {
-		w.selected = append(slices.Clone(w.selected), task)
-	}
-	selected := w.selected
-	w.mu.Unlock()
-	if part {
+	if slices.Contains(w.running(), task) {
 		return w.supervisor.Restart(name)
 	}
+	observed := w.observed([]*manifest.Service{task})
+	if err := w.join(ctx, []*manifest.Service{task}); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.selected = append(slices.Clone(w.selected), task)
+	selected := w.selected
+	w.mu.Unlock()
 	if err := w.configure(ctx); err != nil {
 		return err
 	}
-	w.apply(selected)
+	w.apply(selected, observed)
 	return nil
 }
 
+// Plan is what Apply would do.
+func (w *Workspace) Plan(m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
+	selected, err := m.Select(w.Widen(m, sel))
+	if err != nil {
+		return nil, err
+	}
+	return runtime.NewPlan(selected, w.observed(selected)), nil
+}
+
+// observed is what runs, as services find it. With the first container among them
+// processes have to be told other addresses.
+func (w *Workspace) observed(services []*manifest.Service) runtime.Observed {
+	all := w.supervisor.Observed()
+	if !w.joins(services) {
+		return all
+	}
+	for _, s := range w.running() {
+		if now, ok := all[s.Name]; ok && s.Kind != manifest.KindTask && !s.External() {
+			now.Outdated = "the first container joins: it is told addresses that containers reach, too"
+			all[s.Name] = now
+		}
+	}
+	return all
+}
+
 // apply brings what runs to services, and returns what that takes.
-func (w *Workspace) apply(services []*manifest.Service) runtime.Plan {
-	plan := runtime.NewPlan(services, w.supervisor.Observed())
+func (w *Workspace) apply(services []*manifest.Service, observed runtime.Observed) runtime.Plan {
+	plan := runtime.NewPlan(services, observed)
 	w.supervisor.Apply(plan, services)
 	return plan
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -12,11 +13,66 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/ebef7166/mesh/internal/relay"
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
 )
+
+// ear is what listens on the bridge, and what serves it.
+type ear struct {
+	on    []io.Closer
+	serve func(context.Context) error
+}
+
+func (e ear) close() {
+	for _, c := range e.on {
+		c.Close()
+	}
+}
+
+// bridge has everything that services are told listen on the bridge too, and tells
+// it from then on. On an error nothing is told.
+func (w *Workspace) bridge(c *containers) error {
+	for name, ln := range w.listeners {
+		if err := w.beside(c, name, ln); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := c.relayAll(w.broker.Addr(), w.Manifest()); err != nil {
+		return err
+	}
+	if err := w.links.join(c); err != nil {
+		return err
+	}
+	w.containers.Store(c)
+	w.endpoints.join(c)
+	if w.identity != nil {
+		return w.identity.Move(w.url("identity")) // another host alone, which is never refused
+	}
+	return nil
+}
+
+// beside has a built-in listen on the bridge at the port that it has on loopback.
+// One that listens elsewhere was asked to.
+func (w *Workspace) beside(c *containers, name string, ln net.Listener) error {
+	if !ln.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		return nil
+	}
+	also, err := c.also(ln)
+	if err != nil {
+		return err
+	}
+	if name != registryDNS {
+		c.ears = append(c.ears, ear{[]io.Closer{also}, func(ctx context.Context) error { return w.serveOne(ctx, name, also) }})
+		return nil
+	}
+	udp, err := c.listenPacket(also)
+	if err != nil {
+		return errors.Join(err, also.Close())
+	}
+	c.ears = append(c.ears, ear{[]io.Closer{also, udp}, func(ctx context.Context) error { return w.registry.ServeDNS(ctx, udp, also) }})
+	return nil
+}
 
 // near checks that the bridge is on this machine: what is inside containers
 // reaches mesh there.
@@ -38,7 +94,7 @@ func (c *containers) listen(port int) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &peers{Listener: ln, of: at.Subnet}, nil
+	return &peers{ln, neighbours{at.Subnet}}, nil
 }
 
 // subnets are where containers are.
@@ -54,31 +110,84 @@ func (c *containers) also(ln net.Listener) (net.Listener, error) {
 	return c.listen(ln.Addr().(*net.TCPAddr).Port)
 }
 
-// relay makes an address of loopback reachable on the bridge, at the same port.
-func (c *containers) relay(address string) error {
-	if slices.ContainsFunc(c.relays, func(r relayed) bool { return r.to == address }) {
-		return nil
+// listenPacket is listen for UDP, at the address of ln.
+func (c *containers) listenPacket(ln net.Listener) (net.PacketConn, error) {
+	conn, err := net.ListenPacket("udp", ln.Addr().String())
+	if err != nil {
+		return nil, err
 	}
+	return &packetPeers{conn, neighbours{c.Bridge().Subnet}}, nil
+}
+
+// relay makes an address of loopback reachable on the bridge, at the same port.
+// Once the ear is closed what is connected may end.
+func (c *containers) relay(address string) (ear, error) {
 	_, text, err := net.SplitHostPort(address)
 	if err != nil {
-		return err
+		return ear{}, err
 	}
 	port, err := strconv.Atoi(text)
 	if err != nil {
-		return err
+		return ear{}, err
 	}
 	ln, err := c.listen(port)
-	if err == nil {
-		c.relays = append(c.relays, relayed{ln, address})
+	if err != nil {
+		return ear{}, err
 	}
-	return err
+	return ear{[]io.Closer{ln}, func(ctx context.Context) error {
+		if err := relay.TCP(ctx, ln, address); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}}, nil
 }
 
-// relayDatabases makes PostgreSQL servers that listen on loopback reachable.
-func (c *containers) relayDatabases(m *manifest.Workspace) error {
-	if c == nil {
-		return nil
+// reach is where containers and processes alike reach an instance: a container at
+// its own address, a process over a relay, whose ear is returned.
+func (c *containers) reach(i runtime.Instance) (address string, relay ear) {
+	host, port, err := net.SplitHostPort(i.Address)
+	if c == nil || err != nil {
+		return i.Address, ear{}
 	}
+	if i.Inner != "" {
+		return i.Inner, ear{}
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return i.Address, ear{} // elsewhere, as its manifest says
+	}
+	relay, err = c.relay(i.Address)
+	switch {
+	case err == nil:
+		c.serving.start(relay.serve)
+	case !errors.Is(err, syscall.EADDRINUSE): // one that listens on every address has the bridge's too
+		return i.Address, ear{}
+	}
+	return net.JoinHostPort(c.Bridge().Gateway.String(), port), relay
+}
+
+// relayAll makes the broker reachable, and PostgreSQL servers that listen on
+// loopback.
+func (c *containers) relayAll(broker string, m *manifest.Workspace) error {
+	e, err := c.relay(broker)
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	c.ears = append(c.ears, e)
+	for _, address := range loopbackServers(m) {
+		// A server that listens on every address has the bridge's too.
+		if e, err = c.relay(address); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("PostgreSQL for containers: %w", err)
+		}
+		if err == nil {
+			c.ears = append(c.ears, e)
+		}
+	}
+	return nil
+}
+
+// loopbackServers are the addresses of the PostgreSQL servers that listen on
+// loopback.
+func loopbackServers(m *manifest.Workspace) []string {
 	servers := []string{}
 	if m.Databases.Postgres != nil {
 		servers = append(servers, m.Databases.Postgres.URL)
@@ -88,15 +197,14 @@ func (c *containers) relayDatabases(m *manifest.Workspace) error {
 			servers = append(servers, s.Database.URL)
 		}
 	}
+	var addresses []string
 	for _, server := range servers {
 		if address, ok := loopbackServer(server); ok {
-			// A server that listens on every address has the bridge's too.
-			if err := c.relay(address); err != nil && !errors.Is(err, syscall.EADDRINUSE) {
-				return fmt.Errorf("PostgreSQL for containers: %w", err)
-			}
+			addresses = append(addresses, address)
 		}
 	}
-	return nil
+	slices.Sort(addresses)
+	return slices.Compact(addresses)
 }
 
 // loopbackServer is the address of a PostgreSQL server on loopback.
@@ -117,38 +225,57 @@ func loopbackServer(server string) (address string, ok bool) {
 func (w *Workspace) databaseURL(server string) string {
 	address, ok := loopbackServer(server)
 	u, err := url.Parse(server)
-	if w.containers == nil || !ok || err != nil {
+	if w.containers.Load() == nil || !ok || err != nil {
 		return server
 	}
 	u.Host = w.address(address)
 	return u.String()
 }
 
-// serve relays, and tells when an engine that was away is back.
-func (c *containers) serve(ctx context.Context, parts *errgroup.Group, lost func(error), back func()) {
-	for _, r := range c.relays {
-		parts.Go(func() error { return relay.TCP(ctx, r.ln, r.to) })
+// neighbours are one subnet, and this machine.
+type neighbours struct{ of netip.Prefix }
+
+func (n neighbours) admit(from net.Addr) bool {
+	var ip netip.Addr
+	switch at := from.(type) {
+	case *net.TCPAddr:
+		ip = at.AddrPort().Addr().Unmap()
+	case *net.UDPAddr:
+		ip = at.AddrPort().Addr().Unmap()
 	}
-	parts.Go(func() error { return c.Watch(ctx, lost, back) })
+	return n.of.Contains(ip) || ours(ip.AsSlice())
 }
 
-// peers accepts from one subnet only, and from this machine.
+// peers accepts from neighbours only.
 type peers struct {
 	net.Listener
-	of netip.Prefix
+	neighbours
 }
 
 // Accept implements net.Listener.
 func (p *peers) Accept() (net.Conn, error) {
 	for {
 		conn, err := p.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if from, ok := conn.RemoteAddr().(*net.TCPAddr); ok && (p.of.Contains(from.AddrPort().Addr().Unmap()) || ours(from.IP)) {
-			return conn, nil
+		if err != nil || p.admit(conn.RemoteAddr()) {
+			return conn, err
 		}
 		conn.Close()
+	}
+}
+
+// packetPeers reads what neighbours send only.
+type packetPeers struct {
+	net.PacketConn
+	neighbours
+}
+
+// ReadFrom implements net.PacketConn.
+func (p *packetPeers) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := p.PacketConn.ReadFrom(b)
+		if err != nil || p.admit(from) {
+			return n, from, err
+		}
 	}
 }
 
@@ -165,35 +292,51 @@ func ours(ip net.IP) bool {
 
 // address is where all services reach what listens at an address of loopback.
 func (w *Workspace) address(loopback string) string {
-	if w.containers == nil {
+	c := w.containers.Load()
+	if c == nil {
 		return loopback
 	}
 	_, port, err := net.SplitHostPort(loopback)
 	if err != nil {
 		return loopback
 	}
-	return net.JoinHostPort(w.containers.Bridge().Gateway.String(), port)
+	return net.JoinHostPort(c.Bridge().Gateway.String(), port)
 }
 
-// brokerURL is the broker's address with a user's login.
-func (w *Workspace) brokerURL(user string) string {
-	u, err := url.Parse(w.broker.URL(user))
+// url is where everybody reaches a built-in. The gateway is people's, and an issuer
+// of one's own somebody else's.
+func (w *Workspace) url(name string) string {
+	if name == "gateway" || name == "identity" && w.identity == nil {
+		return w.urls[name]
+	}
+	return w.everywhere(w.urls[name])
+}
+
+// everywhere is a URL of loopback as everybody reaches it.
+func (w *Workspace) everywhere(loopback string) string {
+	u, err := url.Parse(loopback)
 	if err != nil {
-		return w.broker.URL(user)
+		return loopback
 	}
 	u.Host = w.address(u.Host)
 	return u.String()
 }
 
+// brokerURL is the broker's address with a user's login.
+func (w *Workspace) brokerURL(user string) string {
+	return w.everywhere(w.broker.URL(user))
+}
+
 // direct keeps calls to the bridge from going through a proxy of the host's,
 // which loopback never does.
 func (w *Workspace) direct(values map[string]string) {
-	if w.containers == nil {
+	c := w.containers.Load()
+	if c == nil {
 		return
 	}
 	for proxy, except := range map[string]string{"HTTP_PROXY": "NO_PROXY", "http_proxy": "no_proxy"} {
 		if values[proxy] != "" {
-			values[except] = strings.TrimPrefix(values[except]+","+w.containers.Bridge().Gateway.String(), ",")
+			values[except] = strings.TrimPrefix(values[except]+","+c.Bridge().Gateway.String(), ",")
 		}
 	}
 }

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
@@ -17,6 +16,9 @@ import (
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/build"
 )
+
+// registryDNS is the registry's other listener, beside the one for HTTP.
+const registryDNS = "registry_dns"
 
 // listen takes the addresses of the built-ins: the gateway's first, since that
 // is the one that may be busy and that nobody else may take.
@@ -28,9 +30,7 @@ func (w *Workspace) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.took("gateway", ln); err != nil {
-		return err
-	}
+	w.took("gateway", ln)
 	w.urls["gateway"] = w.gatewayURL(ln.Addr().String()) // people's, not services'
 	names := []string{"registry", "telemetry"}
 	if w.urls["identity"] = w.manifest.Identity.Issuer; w.urls["identity"] == "" {
@@ -44,19 +44,17 @@ func (w *Workspace) listen(ctx context.Context) error {
 		if moved != nil {
 			w.log.Warn(moved.String())
 		}
-		if err := w.took(name, ln); err != nil {
-			return err
-		}
+		w.took(name, ln)
 	}
-	tcp, udp, moved, err := w.state.ListenBoth("registry_dns")
+	tcp, udp, moved, err := w.state.ListenBoth(registryDNS)
 	if err != nil {
 		return err
 	}
 	if moved != nil {
 		w.log.Warn(moved.String())
 	}
-	w.listeners["registry_dns"], w.dns = []net.Listener{tcp}, udp
-	w.urls["registry_dns"] = "dns://" + tcp.Addr().String()
+	w.listeners[registryDNS], w.dns = tcp, udp
+	w.urls[registryDNS] = "dns://" + tcp.Addr().String()
 	w.urls["otlp_http"], w.urls["otlp_grpc"] = w.urls["telemetry"], w.urls["telemetry"]
 	w.urls["metrics"] = w.urls["telemetry"] + "/metrics"
 	delete(w.urls, "telemetry")
@@ -85,20 +83,9 @@ func (w *Workspace) listenGateway(ctx context.Context) (net.Listener, error) {
 	return ln, nil
 }
 
-// took keeps a listener, and one beside it on the bridge of the containers, whose
-// address everybody is then told.
-func (w *Workspace) took(name string, ln net.Listener) error {
-	w.listeners[name] = append(w.listeners[name], ln)
-	w.urls[name] = "http://" + w.address(ln.Addr().String())
-	if w.containers == nil || !ln.Addr().(*net.TCPAddr).IP.IsLoopback() {
-		return nil
-	}
-	beside, err := w.containers.also(ln)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	w.listeners[name] = append(w.listeners[name], beside)
-	return nil
+func (w *Workspace) took(name string, ln net.Listener) {
+	w.listeners[name] = ln
+	w.urls[name] = "http://" + ln.Addr().String()
 }
 
 // builtins makes the parts; nothing is served yet.
@@ -123,23 +110,18 @@ func (w *Workspace) builtins() (err error) {
 	if err != nil {
 		return err
 	}
-	w.urls["broker"] = "nats://" + w.address(w.broker.Addr())
-	if w.containers != nil {
-		if err := w.containers.relay(w.broker.Addr()); err != nil {
-			return fmt.Errorf("broker: %w", err)
-		}
-	}
+	w.urls["broker"] = "nats://" + w.broker.Addr()
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
-	w.registry, err = devregistry.New(devregistry.Config{Keys: w.state.Path("data", "registry", "keys.json"), Containers: w.containers.subnets(), Logger: w.log.With("part", "registry")})
+	w.registry, err = devregistry.New(devregistry.Config{Keys: w.state.Path("data", "registry", "keys.json"), Containers: func() []netip.Prefix { return w.containers.Load().subnets() }, Logger: w.log.With("part", "registry")})
 	if err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{tokens}, Hosts: w.manifest.Gateway.Hosts,
-		Issuer: w.urls["identity"], Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Hold: w.hold})
+		Issuer: func() string { return w.url("identity") }, Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Hold: w.hold})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
-	w.links = newLinks(w.gateway, w.state, w.containers, w.options.Isolated, func(text string) { w.log.Warn(text) })
+	w.links = newLinks(w.gateway, w.state, w.serving, w.options.Isolated, func(text string) { w.log.Warn(text) })
 	w.databases = newDatabases(w.state)
-	return w.containers.relayDatabases(w.manifest)
+	return nil
 }
 
 // identify makes the identity provider, or the one that takes its place, and
@@ -160,35 +142,36 @@ func (w *Workspace) identify() (tokens *devidentity.Verifier, err error) {
 func (w *Workspace) supervise() {
 	env := environment{ws: w, ports: &w.ports}
 	builder := &build.Builder{Dir: w.manifest.Dir, Bin: w.state.Path("bin"), Logs: w.logs, Environment: env, Processes: w.processes,
+		Images:   func() build.Images { return w.containers.Load() },
 		Progress: func(service, text string) { w.supervisor.Progress(service, text) }}
-	options := runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: builder, Processes: runtime.Processes{Driver: w.processes}}
-	if w.containers != nil {
-		builder.Images, options.Containers = w.containers, w.containers
-	}
-	w.supervisor = runtime.New(options)
+	w.supervisor = runtime.New(runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: builder,
+		Processes: runtime.Processes{Driver: w.processes}, Containers: func() runtime.Driver { return w.containers.Load() }})
 }
 
 // serve starts the built-ins' servers.
-func (w *Workspace) serve(ctx context.Context, parts *errgroup.Group) {
+func (w *Workspace) serve() {
+	w.serving.start(w.processes.Run)
+	w.serving.start(w.registry.Run)
+	w.serving.start(w.endpoints.follow)
+	for name, ln := range w.listeners {
+		w.serving.start(func(ctx context.Context) error { return w.serveOne(ctx, name, ln) })
+	}
+}
+
+// serveOne serves a listener of a built-in until ctx ends.
+func (w *Workspace) serveOne(ctx context.Context, name string, ln net.Listener) error {
+	switch name {
+	case "gateway":
+		return w.gateway.Serve(ctx, w.secured(ln))
+	case "registry":
+		return serveLocal(ctx, ln, w.registry.Handler(), time.Minute)
+	case registryDNS:
+		return w.registry.ServeDNS(ctx, w.dns, ln)
+	case "identity":
+		return serveLocal(ctx, ln, w.identity.Handler(), time.Minute)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", w.telemetry.MetricsHandler())
 	mux.Handle("/", w.telemetry.Handler())
-	parts.Go(func() error { return w.processes.Run(ctx) })
-	parts.Go(func() error { return w.registry.Run(ctx) })
-	parts.Go(func() error { return w.endpoints.follow(ctx) })
-	parts.Go(func() error { return w.links.run(ctx) })
-	if w.containers != nil {
-		w.containers.serve(ctx, parts, w.engineLost, w.engineBack)
-	}
-	each := func(name string, serve func(net.Listener) error) {
-		for _, ln := range w.listeners[name] {
-			parts.Go(func() error { return serve(ln) })
-		}
-	}
-	each("gateway", func(ln net.Listener) error { return w.gateway.Serve(ctx, w.secured(ln)) })
-	parts.Go(func() error { return w.registry.ServeDNS(ctx, w.dns, w.listeners["registry_dns"][0]) })
-	each("registry", func(ln net.Listener) error { return serveLocal(ctx, ln, w.registry.Handler(), time.Minute) })
-	each("identity", func(ln net.Listener) error { return serveLocal(ctx, ln, w.identity.Handler(), time.Minute) })
-	// Exporters send once a minute: closing after a minute would race them.
-	each("telemetry", func(ln net.Listener) error { return serveLocal(ctx, ln, mux, 5*time.Minute) })
+	return serveLocal(ctx, ln, mux, 5*time.Minute) // exporters send once a minute: closing after a minute would race them
 }

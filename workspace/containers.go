@@ -4,28 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime/container"
 )
 
-// containers is what a workspace has while there may be containers: an engine,
-// and an ear on the bridge that they are on. A nil one is a workspace of
-// processes.
+// containers is what a workspace has once a container has joined: an engine, and
+// ears on the bridge that they are on. A nil one is a workspace of processes.
 type containers struct {
 	*container.Engine
-	relays []relayed // for what listens on loopback alone
+	serving *serving
+	ears    []ear // for as long as there are containers
 }
-
-type relayed struct {
-	ln net.Listener
-	to string
-}
-
-// errProcessesOnly is why a container cannot join.
-var errProcessesOnly = errors.New("this run of mesh began without containers, and the addresses that services are told would change: mesh down, then mesh up")
 
 // SameDriver refuses another driver than this run has: everything would change.
 func (w *Workspace) SameDriver(driver string) error {
@@ -36,38 +27,48 @@ func (w *Workspace) SameDriver(driver string) error {
 	return fmt.Errorf("mesh runs in this workspace without --driver %s: mesh down, then mesh up --driver %s", driver, driver)
 }
 
-// openContainers finds the engine and makes the workspace's network when the
-// manifest has containers, whether this run selects them or not: they may be
-// added later. Without an engine only a run that needs none goes on.
-func (w *Workspace) openContainers(ctx context.Context) error {
-	if !manifest.HasContainers(w.manifest.Services) {
-		return w.sweepMarked(ctx)
+// joins reports whether the first container is among services.
+func (w *Workspace) joins(services []*manifest.Service) bool {
+	return w.containers.Load() == nil && manifest.HasContainers(services)
+}
+
+// join connects to the engine, and has what services are told listen where
+// containers reach it, when the first container is among services. An error
+// changes nothing.
+func (w *Workspace) join(ctx context.Context, services []*manifest.Service) error {
+	w.joining.Lock()
+	defer w.joining.Unlock()
+	if !w.joins(services) {
+		return nil
 	}
 	c, err := w.connect(ctx)
-	switch {
-	case err == nil:
-		w.containers = c
-	case manifest.HasContainers(w.selected):
+	if err != nil {
 		return err
-	default:
-		w.log.Info("there can be no containers in this run: " + err.Error())
 	}
+	if err := w.bridge(c); err != nil {
+		return errors.Join(err, w.closeContainers(c))
+	}
+	for _, e := range c.ears {
+		w.serving.start(e.serve)
+	}
+	w.serving.start(func(ctx context.Context) error { return c.Watch(ctx, w.engineLost, w.engineBack) })
 	return nil
 }
 
 func (w *Workspace) connect(ctx context.Context) (*containers, error) {
-	if err := SweepContainers(ctx, w.manifest.Dir); err != nil {
+	m := w.Manifest()
+	if err := SweepContainers(ctx, m.Dir); err != nil {
 		return nil, err
 	}
 	if err := w.state.markContainers(w.options.Run); err != nil {
 		return nil, err
 	}
-	owner := container.Owner{Workspace: w.manifest.Dir, Name: w.manifest.Name, State: w.state.Dir, Run: w.options.Run, Temporary: w.options.Outside}
+	owner := container.Owner{Workspace: m.Dir, Name: m.Name, State: w.state.Dir, Run: w.options.Run, Temporary: w.options.Outside}
 	engine, err := container.Connect(ctx, owner, w.state.Subnet())
 	if err != nil {
 		return nil, err
 	}
-	c := &containers{Engine: engine}
+	c := &containers{Engine: engine, serving: w.serving}
 	err = w.state.keepSubnet(engine.Bridge().Subnet.String())
 	if err == nil {
 		err = c.near()
@@ -96,9 +97,6 @@ func (w *Workspace) engineBack() {
 
 // inside lays over a container's environment what is different there.
 func (c *containers) inside(s *manifest.Service, values map[string]string) {
-	if c == nil {
-		return
-	}
 	if s.Listens() {
 		values["HOST"], values["PORT"] = "0.0.0.0", strconv.Itoa(c.Port(s))
 	}
@@ -121,8 +119,8 @@ func (w *Workspace) closeContainers(c *containers) error {
 	if c == nil {
 		return nil
 	}
-	for _, r := range c.relays {
-		r.ln.Close() // closed already where it was served
+	for _, e := range c.ears {
+		e.close() // closed already where it was served
 	}
 	defer c.Close()
 	err := c.Remove(context.Background()) // teardown has a deadline of its own

@@ -22,31 +22,66 @@ type endpoints struct {
 	gateway  *devgateway.Gateway
 	protocol func(service string) string // of the manifest
 
-	mu sync.Mutex // the gateway must not get an older set after a newer
+	mu     sync.Mutex // the gateway must not get an older set after a newer
+	bridge *containers
+	here   map[string]told // healthy instances that are called, by name
+}
+
+// told is an instance that the registry tells of, and the ear on the bridge at
+// which it does, if it takes one.
+type told struct {
+	runtime.Instance
+	ear ear
 }
 
 func newEndpoints(r *devregistry.Registry, g *devgateway.Gateway, protocol func(string) string) *endpoints {
-	return &endpoints{registry: r, gateway: g, protocol: protocol}
+	return &endpoints{registry: r, gateway: g, protocol: protocol, here: map[string]told{}}
+}
+
+// join has the registry tell addresses that containers reach, too.
+func (e *endpoints) join(bridge *containers) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bridge = bridge
+	for _, i := range e.here {
+		e.tell(i.Instance)
+	}
 }
 
 // Add implements runtime.Endpoints.
 func (e *endpoints) Add(i runtime.Instance) {
-	host, text, err := net.SplitHostPort(i.Address)
-	if err != nil {
+	if i.Address == "" {
 		return // a worker, which nobody calls
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tell(i)
+	e.refresh(i.Service)
+}
+
+// tell registers an instance; e.mu is held.
+func (e *endpoints) tell(i runtime.Instance) {
+	address, ear := e.bridge.reach(i)
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return
 	}
 	port, err := strconv.Atoi(text)
 	if err != nil {
 		return
 	}
+	e.here[i.Instance] = told{i, ear}
 	e.registry.Register(devregistry.Instance{ID: i.Instance, Service: i.Service, Address: host, Port: port,
 		Meta: map[string]string{"version": i.Version, "driver": i.Driver}})
-	e.refresh(i.Service)
 }
 
 // Remove implements runtime.Endpoints.
 func (e *endpoints) Remove(i runtime.Instance) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.registry.Deregister(i.Instance)
+	e.here[i.Instance].ear.close()
+	delete(e.here, i.Instance)
 	e.refresh(i.Service)
 }
 
@@ -55,14 +90,16 @@ func (e *endpoints) Drain(ctx context.Context, i runtime.Instance, streams time.
 	e.gateway.Drain(ctx, i.Address, streams)
 }
 
-// refresh gives the gateway what the registry has of a service now.
+// refresh gives the gateway what the registry has of a service now; e.mu is held.
 func (e *endpoints) refresh(service string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	protocol := e.protocol(service)
 	var healthy []devgateway.Instance
 	for _, i := range e.registry.Passing(service) {
-		healthy = append(healthy, devgateway.Instance{ID: i.ID, Addr: net.JoinHostPort(i.Address, strconv.Itoa(i.Port)),
+		address := net.JoinHostPort(i.Address, strconv.Itoa(i.Port))
+		if own, ok := e.here[i.ID]; ok {
+			address = own.Address // the gateway needs no relay
+		}
+		healthy = append(healthy, devgateway.Instance{ID: i.ID, Addr: address,
 			// Not h2c is no bar to gRPC, which is always spoken over HTTP/2.
 			HTTP2: protocol == "h2c", TCP: protocol == "tcp"})
 	}
@@ -72,6 +109,8 @@ func (e *endpoints) refresh(service string) {
 // follow keeps the gateway in step with what others register, until ctx ends.
 func (e *endpoints) follow(ctx context.Context) error {
 	e.registry.Follow(ctx, func(services []string) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		for _, name := range services {
 			e.refresh(name)
 		}

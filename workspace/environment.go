@@ -65,7 +65,7 @@ func (e environment) Environ(s *manifest.Service, instance, address string) ([]s
 		values["HOST"], values["PORT"] = host, port
 	}
 	if s.Container() {
-		e.ws.containers.inside(s, values)
+		e.ws.containers.Load().inside(s, values)
 	}
 	if err := vars.expand(s); err != nil {
 		return nil, err
@@ -198,13 +198,13 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 		v.Values[manifest.EnvName(callee)+"_ADDR"] = addr
 		v.Values[manifest.EnvName(callee)+"_URL"] = linkURL(m, callee, addr)
 	}
-	v.Values["CONSUL_HTTP_ADDR"] = hostOf(w.urls["registry"])
-	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.urls["identity"], m.TokenAudience()
+	v.Values["CONSUL_HTTP_ADDR"] = hostOf(w.url("registry"))
+	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.url("identity"), m.TokenAudience()
 	w.client(s, v)
 	if w.broker != nil {
 		v.secret("NATS_URL", w.brokerURL(s.Name))
 	}
-	v.Values["OTEL_EXPORTER_OTLP_ENDPOINT"] = w.urls["otlp_http"]
+	v.Values["OTEL_EXPORTER_OTLP_ENDPOINT"] = w.url("otlp_http")
 	v.Values["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
 	v.Values["OTEL_SERVICE_NAME"] = s.Name
 	v.Values["OTEL_RESOURCE_ATTRIBUTES"] = "service.namespace=" + m.Name

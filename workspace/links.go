@@ -19,14 +19,13 @@ import (
 type links struct {
 	gateway *devgateway.Gateway
 	state   *State
-	bridge  *containers // nil: none
-	free    bool        // fixed ports are replaced by free ones
+	serving *serving
+	free    bool // fixed ports are replaced by free ones
 	warn    func(string)
-	wake    chan struct{} // has room for one: opened holds something
 
 	mu     sync.Mutex
+	bridge *containers // nil: none
 	open   map[edge]*link
-	opened []*link // not served yet
 }
 
 // Outside is the caller on the links, and the user of the broker, that a command
@@ -43,8 +42,8 @@ type link struct {
 	close chan struct{} // closed when it is not wanted any more
 }
 
-func newLinks(g *devgateway.Gateway, s *State, bridge *containers, free bool, warn func(string)) *links {
-	return &links{gateway: g, state: s, bridge: bridge, free: free, warn: warn, wake: make(chan struct{}, 1), open: map[edge]*link{}}
+func newLinks(g *devgateway.Gateway, s *State, serving *serving, free bool, warn func(string)) *links {
+	return &links{gateway: g, state: s, serving: serving, free: free, warn: warn, open: map[edge]*link{}}
 }
 
 func (l *links) address(caller, callee string) string {
@@ -57,7 +56,7 @@ func (l *links) address(caller, callee string) string {
 }
 
 // apply opens the links that the manifests declare and closes the others. They
-// listen when it returns; run serves them.
+// listen when it returns.
 func (l *links) apply(ctx context.Context, services []*manifest.Service, outside bool) error {
 	wanted := edges(services)
 	if outside {
@@ -80,10 +79,6 @@ func (l *links) apply(ctx context.Context, services []*manifest.Service, outside
 		if l.open[e] == nil {
 			failed = append(failed, l.add(ctx, e, callee))
 		}
-	}
-	select {
-	case l.wake <- struct{}{}:
-	default: // it is awake already
 	}
 	return errors.Join(failed...)
 }
@@ -116,13 +111,15 @@ func (l *links) add(ctx context.Context, e edge, callee *manifest.Service) error
 	if l.bridge != nil {
 		beside, err := l.bridge.also(ln)
 		if err != nil {
-			return errors.Join(fmt.Errorf("the link from %s to %s: %w", e.caller, e.callee, err), ln.Close())
+			return errors.Join(e.failed(err), ln.Close())
 		}
 		lns = append(lns, beside)
 	}
-	link := &link{edge: e, lns: lns, tcp: callee != nil && callee.Protocol == "tcp", close: make(chan struct{})}
+	link := &link{edge: e, tcp: callee != nil && callee.Protocol == "tcp", close: make(chan struct{})}
 	l.open[e] = link
-	l.opened = append(l.opened, link)
+	for _, ln := range lns {
+		l.serveAlso(link, ln)
+	}
 	return nil
 }
 
@@ -173,27 +170,8 @@ func (w *Workspace) FixedPorts() []FixedPort {
 	return ports
 }
 
-// run serves the links, those that are opened later too, until ctx ends.
-func (l *links) run(ctx context.Context) error {
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-l.wake:
-		}
-		l.mu.Lock()
-		opened := l.opened
-		l.opened = nil
-		l.mu.Unlock()
-		for _, link := range opened {
-			serving.Go(func() { l.serve(ctx, link) })
-		}
-	}
-}
-
-func (l *links) serve(ctx context.Context, link *link) {
+// serve serves a listener of a link until the link is closed or ctx ends.
+func (l *links) serve(ctx context.Context, link *link, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var closing sync.WaitGroup
 	defer closing.Wait()
@@ -209,15 +187,42 @@ func (l *links) serve(ctx context.Context, link *link) {
 	if link.tcp {
 		serve = l.gateway.ServeTCPLink
 	}
-	var listening sync.WaitGroup
-	defer listening.Wait()
-	for _, ln := range link.lns {
-		listening.Go(func() {
-			if err := serve(ctx, ln, link.caller, link.callee); err != nil && ctx.Err() == nil {
-				l.warn(fmt.Sprintf("the link from %s to %s ended: %v", link.caller, link.callee, err))
-			}
-		})
+	if err := serve(ctx, ln, link.caller, link.callee); err != nil && ctx.Err() == nil {
+		l.warn(fmt.Sprintf("the link from %s to %s ended: %v", link.caller, link.callee, err))
 	}
+	return nil
+}
+
+// join makes all links listen on the bridge too. On an error nothing has changed.
+func (l *links) join(bridge *containers) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	beside := map[*link]net.Listener{}
+	for _, link := range l.open {
+		ln, err := bridge.also(link.lns[0])
+		if err != nil {
+			for _, ln := range beside {
+				ln.Close()
+			}
+			return link.failed(err)
+		}
+		beside[link] = ln
+	}
+	l.bridge = bridge
+	for link, ln := range beside {
+		l.serveAlso(link, ln)
+	}
+	return nil
+}
+
+// serveAlso has a listener of a link served; l.mu is held.
+func (l *links) serveAlso(link *link, ln net.Listener) {
+	link.lns = append(link.lns, ln)
+	l.serving.start(func(ctx context.Context) error { return l.serve(ctx, link, ln) })
+}
+
+func (e edge) failed(err error) error {
+	return fmt.Errorf("the link from %s to %s: %w", e.caller, e.callee, err)
 }
 
 // shut closes the listeners of links that were never served.

@@ -78,8 +78,8 @@ func (w *Workspace) OutsideEnv() map[string]string {
 		}
 	}
 	// After the services: one may be called gateway.
-	maps.Copy(env, map[string]string{"GATEWAY_URL": w.urls["gateway"], "OIDC_ISSUER": w.urls["identity"], "OIDC_AUDIENCE": w.Manifest().TokenAudience(),
-		"CONSUL_HTTP_ADDR": hostOf(w.urls["registry"]), "NATS_URL": w.brokerURL(Outside)})
+	maps.Copy(env, map[string]string{"GATEWAY_URL": w.url("gateway"), "OIDC_ISSUER": w.url("identity"), "OIDC_AUDIENCE": w.Manifest().TokenAudience(),
+		"CONSUL_HTTP_ADDR": hostOf(w.url("registry")), "NATS_URL": w.brokerURL(Outside)})
 	if pair, ok := w.Manifest().KeyPair(); ok {
 		env["GATEWAY_CA_FILE"] = pair.Cert
 	}

@@ -91,8 +91,8 @@ func (s *sample) add(ctx context.Context, p *process.Process) {
 func (w *Workspace) Snapshot(ctx context.Context) runtime.Snapshot {
 	s := w.supervisor.Snapshot()
 	w.usage.fill(ctx, s.Instances)
-	if w.containers != nil {
-		w.usage.inside.fill(ctx, w.containers.Engine, s.Instances)
+	if c := w.containers.Load(); c != nil {
+		w.usage.inside.fill(ctx, c.Engine, s.Instances)
 	}
 	return s
 }

@@ -50,7 +50,7 @@ type Workspace struct {
 	manifest *manifest.Workspace
 	selected []*manifest.Service
 
-	urls        map[string]string // of the built-ins, by name; written before Run's services start
+	urls        map[string]string // of the built-ins, by name, as they are on this machine; written before Run's services start
 	registry    *devregistry.Registry
 	gateway     *devgateway.Gateway
 	access      devgateway.AccessLog
@@ -64,11 +64,13 @@ type Workspace struct {
 	endpoints   *endpoints
 	logs        *logs.Store
 	processes   *process.Driver
-	containers  *containers // nil: there can be none in this run
+	containers  atomic.Pointer[containers] // nil: none has joined yet
+	joining     sync.Mutex                 // held while the first container joins
+	serving     *serving
 	supervisor  *runtime.Supervisor
 
-	dns       net.PacketConn // of the registry, beside its listener
-	listeners map[string][]net.Listener
+	dns       net.PacketConn          // of the registry, beside its listener
+	listeners map[string]net.Listener // of the built-ins, by name
 	usage     usage
 	ports     reservations
 	stopping  atomic.Bool
@@ -85,7 +87,7 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), began: m, manifest: m, selected: selected,
-		urls: map[string]string{}, listeners: map[string][]net.Listener{}, processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
+		urls: map[string]string{}, listeners: map[string]net.Listener{}, serving: newServing(), processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -95,9 +97,6 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w.log = alsoTo(w.logs, o.Logger)
-	if err := w.openContainers(ctx); err != nil {
-		return nil, err
-	}
 	if err := w.listen(ctx); err != nil {
 		return nil, err
 	}
@@ -105,11 +104,17 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w.supervise()
+	if err := w.sweepMarked(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.join(ctx, w.selected); err != nil {
+		return nil, err
+	}
 	if err := w.configure(ctx); err != nil {
 		return nil, err
 	}
 	// From here on whoever asks sees every service, if only as pending.
-	w.apply(w.selected)
+	w.apply(w.selected, w.supervisor.Observed())
 	return w, nil
 }
 
@@ -136,7 +141,8 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 	serving, stop := context.WithCancel(hard)
 	defer stop()
 	parts, serving := errgroup.WithContext(serving)
-	w.serve(serving, parts)
+	w.serve()
+	parts.Go(func() error { return w.serving.run(serving) })
 	supervising, halt := context.WithCancel(ctx)
 	defer halt()
 	context.AfterFunc(supervising, func() { w.stopping.Store(true) })
@@ -156,10 +162,8 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 // close gives up what Open took; each part may be missing.
 func (w *Workspace) close() {
 	w.ports.release()
-	for _, lns := range w.listeners {
-		for _, ln := range lns {
-			ln.Close() // closed already where it was served
-		}
+	for _, ln := range w.listeners {
+		ln.Close() // closed already where it was served
 	}
 	if w.dns != nil {
 		w.dns.Close() // closed already where it was served
@@ -170,7 +174,7 @@ func (w *Workspace) close() {
 	if w.broker != nil {
 		w.broker.Shutdown()
 	}
-	if err := w.closeContainers(w.containers); err != nil {
+	if err := w.closeContainers(w.containers.Load()); err != nil {
 		w.log.Warn(err.Error())
 	}
 	if w.logs != nil {
@@ -229,7 +233,13 @@ func (w *Workspace) errNotOurs() error {
 func (w *Workspace) Routes() []devgateway.Route { return w.gateway.Routes() }
 
 // URLs are the addresses of the built-ins, by name.
-func (w *Workspace) URLs() map[string]string { return w.urls }
+func (w *Workspace) URLs() map[string]string {
+	all := make(map[string]string, len(w.urls))
+	for name := range w.urls {
+		all[name] = w.url(name)
+	}
+	return all
+}
 
 // Means names how the processes of services are held together, for people.
 func (w *Workspace) Means() string { return w.processes.Means() }

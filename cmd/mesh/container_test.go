@@ -26,12 +26,14 @@ import (
 const peerSource = `package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -67,6 +69,7 @@ func main() {
 		fmt.Fprint(w, resp.Status, " ")
 		io.Copy(w, resp.Body)
 	})
+	http.HandleFunc("/find", find)
 	http.HandleFunc("/nats", func(w http.ResponseWriter, r *http.Request) {
 		u, _ := url.Parse(os.Getenv("NATS_URL"))
 		conn, err := net.Dial("tcp", u.Host)
@@ -124,6 +127,25 @@ func get(w http.ResponseWriter, r *http.Request) {
 	}
 	defer resp.Body.Close()
 	io.Copy(w, resp.Body)
+}
+
+// find asks the registry's DNS for an instance.
+func find(w http.ResponseWriter, r *http.Request) {
+	var dialer net.Dialer
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, r.FormValue("at"))
+	}}
+	_, found, err := resolver.LookupSRV(r.Context(), "", "", r.FormValue("name")+".service.consul")
+	if err != nil || len(found) == 0 {
+		fmt.Fprint(w, err)
+		return
+	}
+	hosts, err := resolver.LookupHost(r.Context(), found[0].Target)
+	if err != nil {
+		fmt.Fprint(w, err)
+		return
+	}
+	fmt.Fprint(w, net.JoinHostPort(hosts[0], strconv.Itoa(int(found[0].Port))))
 }
 
 // introspect has the issuer check a token (RFC 7662).
@@ -277,6 +299,7 @@ func TestContainersBesideProcesses(t *testing.T) {
 	}
 	h.want(h.get("inside", "/probe?at=127.0.0.1:1"), "127.0.0.1 is out of reach")
 	h.want(h.get("outside", "/probe?at=127.0.0.1:1"), "200 OK")
+	h.registryReaches("inside", "outside")
 	h.want(h.get("inside", "/env?name=HOST"), "0.0.0.0")
 	h.want(h.get("inside", "/zone"), "Europe/Berlin <nil> <nil>")
 

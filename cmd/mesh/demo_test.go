@@ -27,6 +27,7 @@ type demo struct {
 	t       *testing.T
 	dir     string
 	gateway string
+	as      func(*exec.Cmd) // makes a command another user's; nil: ours
 }
 
 // startDemo is what a newcomer does: mesh demo.
@@ -55,12 +56,18 @@ func startDemo(t *testing.T) *demo {
 func (d *demo) run(name string, args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(bin, name), args...)
 	cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if d.as != nil {
+		d.as(cmd)
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
 func (d *demo) mesh(args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(bin, "mesh"), append([]string{"-C", d.dir}, args...)...)
+	if d.as != nil {
+		d.as(cmd)
+	}
 	out, err := cmd.Output()
 	return strings.TrimSpace(string(out)), err
 }

@@ -29,7 +29,8 @@ func TCP(ctx context.Context, ln net.Listener, address string) error {
 
 // Serve calls handle for each connection that ln accepts, at most 1,024 at once,
 // until ctx ends; then it closes ln and returns when all calls have. It closes
-// what it accepted after the call.
+// what it accepted after the call. When somebody else closes ln it waits for the
+// calls, and returns net.ErrClosed.
 func Serve(ctx context.Context, ln net.Listener, handle func(context.Context, net.Conn)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	closing := context.AfterFunc(ctx, func() { ln.Close() })
@@ -48,6 +49,7 @@ func Serve(ctx context.Context, ln net.Listener, handle func(context.Context, ne
 			}
 			return nil
 		case errors.Is(err, net.ErrClosed):
+			open.Wait() // what is open may end
 			return err
 		case err != nil: // too many open files, say: it passes
 			pause(ctx, 50*time.Millisecond)

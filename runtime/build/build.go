@@ -42,7 +42,7 @@ type Builder struct {
 	Logs        *logs.Store
 	Environment runtime.Environment
 	Processes   *process.Driver
-	Images      Images                     // nil: there are no containers
+	Images      func() Images              // asked for containers alone; nil: there are none
 	Progress    func(service, text string) // may be called from any goroutine
 }
 

@@ -2,11 +2,11 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,8 +16,6 @@ import (
 	"github.com/ebef7166/mesh/runtime/process"
 )
 
-var errNoContainers = errors.New("it wants a container, and this run of mesh began without any: mesh down, then mesh up")
-
 // byEngine reports whether the container engine makes, or has, what a service
 // runs.
 func byEngine(s *manifest.Service) bool {
@@ -26,17 +24,14 @@ func byEngine(s *manifest.Service) bool {
 
 // image has the engine build an image, or makes sure that it is there.
 func (b *Builder) image(ctx context.Context, s *manifest.Service) (runtime.Artifact, error) {
-	if b.Images == nil {
-		return runtime.Artifact{}, errNoContainers
-	}
 	if s.Image != "" {
-		return b.Images.Named(ctx, s, func(text string) { b.Progress(s.Name, text) })
+		return b.Images().Named(ctx, s, func(text string) { b.Progress(s.Name, text) })
 	}
 	said := &tail{}
 	log := b.Logs.Writer(s.Name, s.Name, logs.Build)
 	defer log.Close()
 	b.Progress(s.Name, "builds "+s.Dockerfile)
-	a, err := b.Images.Dockerfile(ctx, s, b.Dir, io.MultiWriter(log, said))
+	a, err := b.Images().Dockerfile(ctx, s, b.Dir, io.MultiWriter(log, said))
 	if err != nil {
 		return a, fmt.Errorf("%s: %w\n%s", s.Dockerfile, err, said)
 	}
@@ -58,8 +53,8 @@ func (t target) env() []string {
 // same, they stay together: one build is cheaper than two.
 func (b *Builder) byTarget(ctx context.Context, services []*manifest.Service) map[target][]*manifest.Service {
 	inside := target{}
-	if b.Images != nil {
-		inside.arch = b.Images.Arch()
+	if slices.ContainsFunc(services, (*manifest.Service).Container) {
+		inside.arch = b.Images().Arch()
 	}
 	parts := map[target][]*manifest.Service{}
 	for _, s := range services {
@@ -118,10 +113,7 @@ func (b *Builder) packed(ctx context.Context, services []*manifest.Service, repo
 }
 
 func (b *Builder) pack(ctx context.Context, s *manifest.Service, a runtime.Artifact) (runtime.Artifact, error) {
-	if b.Images == nil {
-		return a, errNoContainers
-	}
 	b.Progress(s.Name, "makes its image")
-	image, err := b.Images.Program(ctx, s, a.Argv[0], b.goroot)
+	image, err := b.Images().Program(ctx, s, a.Argv[0], b.goroot)
 	return runtime.Artifact{Version: a.Version, Image: image}, err
 }

@@ -55,12 +55,15 @@ func (e *Engine) dataDir(s *manifest.Service) string {
 	return filepath.Join(e.owner.State, "data", s.Name)
 }
 
-// own gives a folder with all in it to the user of a container. Only root can,
-// and only root needs to.
+// own gives a folder with all in it to the user of a container, which only root
+// can; anybody else has to have it that way already.
 func own(dir, user string) error {
 	uid, gid, ok := numbers(user)
-	if !ok || os.Getuid() != 0 {
+	if !ok || uid == 0 && os.Getuid() != 0 { // root of a container may write anywhere
 		return nil
+	}
+	if os.Getuid() != 0 {
+		return ownedBy(dir, uid)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -1,0 +1,4 @@
+package container
+
+// ownedBy knows no owners there.
+func ownedBy(string, int) error { return nil }
