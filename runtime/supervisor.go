@@ -130,7 +130,6 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 		case ScaleService:
 			s.scaleTo(byName[op.Service])
 		case RestartService:
-			s.scaleTo(byName[op.Service])
 			_ = s.Restart(op.Service) // one that was removed meanwhile needs nothing
 		case StartService, ReplaceService:
 			s.put(byName[op.Service])
