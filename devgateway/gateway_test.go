@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -245,5 +246,23 @@ func TestNobodyWaitsForAPoolThatIsGone(t *testing.T) {
 	g.SetInstances("s", []Instance{{ID: "new", Addr: "127.0.0.1:2"}})
 	if e := g.hold(t.Context(), "s", nil, time.Minute); e == nil || e.ID != "new" {
 		t.Errorf("%+v", e)
+	}
+}
+
+// keyless cannot look at any token.
+type keyless struct{}
+
+func (keyless) Verify(context.Context, string) (*Identity, error) {
+	return nil, fmt.Errorf("%w: its issuer is away", ErrCannotVerify)
+}
+
+// TestATokenThatCannotBeVerified may be good: whoever sent it is told to come back,
+// and not to get another one.
+func TestATokenThatCannotBeVerified(t *testing.T) {
+	r := newRig(t, Config{Verifier: keyless{}}, Route{Service: "s", Prefix: "/"})
+	r.SetInstances(one("s", upstream(t, seen)))
+	got := r.do("GET", "/", nil, "Authorization", "Bearer a.b.c")
+	if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" || got.Header.Get("Www-Authenticate") != "" {
+		t.Errorf("%s %v %s", got.Status, got.Header, got.body)
 	}
 }

@@ -108,3 +108,17 @@ func TestAnOutsideURLWithTLS(t *testing.T) {
 		t.Errorf("%s %s", got.Status, got.body)
 	}
 }
+
+// TestALoopEnds: a URL that leads back to the gateway, by whatever way, is asked a few
+// times and not for ever.
+func TestALoopEnds(t *testing.T) {
+	r := newRig(t, Config{})
+	table, err := Compile([]Route{{Prefix: "/", URL: r.url, Auth: AuthNone}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetTable(table)
+	if got := r.do("GET", "/x", nil); got.StatusCode != http.StatusLoopDetected {
+		t.Errorf("%s %s", got.Status, got.body)
+	}
+}

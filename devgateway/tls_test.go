@@ -87,3 +87,20 @@ func TestANewCertificateIsOfferedToNewConnections(t *testing.T) {
 		t.Error("a new connection got the old certificate")
 	}
 }
+
+// TestPlainHTTPIsToldOnce what the address speaks.
+func TestPlainHTTPIsToldOnce(t *testing.T) {
+	r := newTLSRig(t, Config{})
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+r.addr+"\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	said, _ := io.ReadAll(conn)
+	if n := strings.Count(string(said), "HTTP/1.1 400"); n != 1 || !strings.Contains(string(said), "https://") {
+		t.Errorf("%d times: %s", n, said)
+	}
+}
