@@ -1,6 +1,7 @@
 package devtelemetry
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -34,8 +35,11 @@ func (s *Store) Record(r Request) {
 	}})
 }
 
-// edge is a caller, a callee and the class of the answer.
-type edge struct{ caller, callee, code string }
+// edge is a caller, a callee and the status of the answer.
+type edge struct {
+	caller, callee string
+	status         int
+}
 
 type edgeStats struct {
 	count   uint64
@@ -59,7 +63,7 @@ type requests struct {
 func (q *requests) count(r *Request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	key := edge{r.Caller, r.Callee, strconv.Itoa(r.Status)}
+	key := edge{r.Caller, r.Callee, r.Status}
 	e := q.edges[key]
 	if e == nil {
 		if len(q.edges) >= maxEdges {
@@ -85,12 +89,12 @@ func (q *requests) write(b *strings.Builder) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	keys := slices.SortedFunc(maps.Keys(q.edges), func(a, b edge) int {
-		return strings.Compare(a.caller+"\x00"+a.callee+"\x00"+a.code, b.caller+"\x00"+b.callee+"\x00"+b.code)
+		return cmp.Or(cmp.Compare(a.caller, b.caller), cmp.Compare(a.callee, b.callee), cmp.Compare(a.status, b.status))
 	})
 	b.WriteString("# HELP mesh_request_duration_seconds Requests through mesh's gateway and links.\n# TYPE mesh_request_duration_seconds histogram\n")
 	for _, key := range keys {
 		e := q.edges[key]
-		labels := []label{{"caller", key.caller}, {"callee", key.callee}, {"code", key.code}}
+		labels := []label{{"caller", key.caller}, {"callee", key.callee}, {"code", strconv.Itoa(key.status)}}
 		sum := uint64(0)
 		for i, bound := range bounds {
 			sum += e.buckets[i]

@@ -49,7 +49,8 @@ func (s *Span) size() int64 {
 // trace is the spans of one trace that arrived so far.
 type trace struct {
 	id    string
-	spans []Span
+	spans []Span // in one, as long as there is only that
+	one   [1]Span
 	bytes int64
 }
 
@@ -94,6 +95,7 @@ func (s *Store) add(spans []Span) {
 		t := s.traces[span.TraceID]
 		if t == nil {
 			t = &trace{id: span.TraceID}
+			t.spans = t.one[:0]
 			s.traces[span.TraceID] = t
 			s.order = append(s.order, t)
 		}
