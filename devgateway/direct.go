@@ -1,8 +1,6 @@
 package devgateway
 
 import (
-	"bufio"
-	"context"
 	"net/http"
 	"sync"
 	"time"
@@ -10,12 +8,12 @@ import (
 
 // Bounds of what goes over connections that the gateway keeps by itself.
 const (
+	directBuffer = 4 << 10  // of a connection that is read from: for a head, and often a short body
 	mostDirect   = 16 << 10 // bytes of a request's body: it is read whole before it is sent
 	mostIdle     = 256      // connections to one instance
 	idleConn     = 50 * time.Second
 	mostHead     = 1 << 20 // bytes of an answer's head
 	mostInterim  = 5       // answers of 1xx before the one that counts
-	directBuffer = 4 << 10
 )
 
 // direct speaks HTTP/1.1 to one instance, on the goroutine of the request.
@@ -38,9 +36,10 @@ func goesDirect(e *endpoint, req *http.Request) bool {
 		len(req.Trailer) == 0 && req.ContentLength >= 0 && req.ContentLength <= mostDirect
 }
 
-// RoundTrip implements http.RoundTripper. A request that an idle connection could
-// not take any more is sent over another one if it may be.
-func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
+// roundTrip sends a request, with the headers of said beside its own, and returns the
+// head of its answer; those of 1xx before it go to interim. A request that an idle
+// connection could not take any more is sent over another one if it may be.
+func (d *direct) roundTrip(l *life, req *http.Request, said []headerField, interim func(code int, h http.Header)) (*http.Response, error) {
 	var sent *directRequest
 	defer func() { sent.free() }()
 	for {
@@ -49,17 +48,17 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if sent == nil {
-			if sent, err = newDirectRequest(req); err != nil {
+			if sent, err = newDirectRequest(req, said); err != nil {
 				d.put(c)
 				return nil, err
 			}
 		}
-		res, err := c.roundTrip(req, sent.data)
+		res, err := c.roundTrip(l, req, sent.data, interim)
 		if err == nil {
 			return res, nil
 		}
 		c.Close()
-		if err := context.Cause(req.Context()); err != nil {
+		if err := l.Err(); err != nil {
 			return nil, err
 		}
 		if !c.reused || c.answered || !idempotent(req) {
@@ -82,9 +81,7 @@ func (d *direct) take(req *http.Request) (*directConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &directConn{Conn: conn, to: d}
-	c.in = bufio.NewReaderSize(c, directBuffer)
-	return c, nil
+	return &directConn{Conn: conn, to: d}, nil
 }
 
 func (d *direct) pop() *directConn {
@@ -147,5 +144,3 @@ func (d *direct) closeIdle() {
 		d.sweep = nil
 	}
 }
-
-var _ http.RoundTripper = (*direct)(nil)

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -82,6 +82,15 @@ func (s *scripted) direct() *direct {
 	return d
 }
 
+func noInterim(int, http.Header) {}
+
+// lifeOf is a life that nobody but the request's context ends.
+func lifeOf(req *http.Request) *life {
+	l := &life{}
+	l.begin(req.Context())
+	return l
+}
+
 // ask sends a request and returns its answer as text.
 func ask(t *testing.T, d *direct, method, body string) (string, error) {
 	t.Helper()
@@ -89,8 +98,7 @@ func ask(t *testing.T, d *direct, method, body string) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("User-Agent", "")
-	res, err := d.RoundTrip(req)
+	res, err := d.roundTrip(lifeOf(req), req, nil, noInterim)
 	if err != nil {
 		return "", err
 	}
@@ -202,7 +210,7 @@ func TestDirectRequests(t *testing.T) {
 	}
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.addr, nil)
 	req.Header["A"] = []string{"b\r\nX-Forwarded-User: admin"}
-	if _, err := d.RoundTrip(req); err == nil {
+	if _, err := d.roundTrip(lifeOf(req), req, nil, noInterim); err == nil {
 		t.Error("a header of two lines was sent")
 	}
 	if len(d.idle) != 1 {
@@ -210,7 +218,7 @@ func TestDirectRequests(t *testing.T) {
 	}
 	broken, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+d.addr, io.MultiReader(strings.NewReader("ab"), failing{}))
 	broken.ContentLength = 5
-	if _, err := d.RoundTrip(broken); !errors.Is(err, errFailing) {
+	if _, err := d.roundTrip(lifeOf(broken), broken, nil, noInterim); !errors.Is(err, errFailing) {
 		t.Errorf("a body that breaks: %v", err)
 	}
 }
@@ -225,12 +233,8 @@ func TestDirectPassesInterimAnswers(t *testing.T) {
 	s := newScripted(t, "HTTP/1.1 103 Early Hints\r\nLink: </s.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"+plainAnswer)
 	d := s.direct()
 	var got []string
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
-		got = append(got, fmt.Sprint(code, h))
-		return nil
-	}})
-	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.addr, nil)
-	res, err := d.RoundTrip(req)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.addr, nil)
+	res, err := d.roundTrip(lifeOf(req), req, nil, func(code int, h http.Header) { got = append(got, fmt.Sprint(code, h)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +254,7 @@ func TestDirectEndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() { <-s.requests; cancel() }()
 			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.addr, nil)
-			res, err := d.RoundTrip(req)
+			res, err := d.roundTrip(lifeOf(req), req, nil, noInterim)
 			if err == nil {
 				_, err = io.ReadAll(res.Body)
 				res.Body.Close()
@@ -263,7 +267,7 @@ func TestDirectEndsWithItsContext(t *testing.T) {
 	s := newScripted(t, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok")
 	d := s.direct()
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.addr, nil)
-	res, err := d.RoundTrip(req)
+	res, err := d.roundTrip(lifeOf(req), req, nil, noInterim)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,6 +322,49 @@ func TestDirectIdleConnectionsAreBoundedAndEnd(t *testing.T) {
 			if _, err := other.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Errorf("connection %d is open", i)
 			}
+		}
+	})
+}
+
+// What plainAnswer takes, http.ReadResponse reads alike; what it does not take it
+// leaves where it is.
+func FuzzPlainAnswer(f *testing.F) {
+	for _, head := range []string{
+		plainAnswer,
+		"HTTP/1.1 404 \r\nContent-Length: 3\r\nset-cookie: a=b\r\nSet-Cookie: c\r\nX-Empty:\r\n\r\nabc",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n folded\r\n\r\nok",
+		"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+		"HTTP/1.1 200 OK\r\nX: \x01\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + plainAnswer,
+		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+	} {
+		f.Add(head)
+	}
+	f.Fuzz(func(t *testing.T, head string) {
+		in := bufio.NewReaderSize(strings.NewReader(head), directBuffer)
+		req := &http.Request{Method: http.MethodGet}
+		got := (&directConn{in: in}).plainAnswer(req)
+		rest, _ := io.ReadAll(in)
+		if got == nil {
+			if string(rest) != head {
+				t.Errorf("%q of %q is left", rest, head)
+			}
+			return
+		}
+		want, err := http.ReadResponse(bufio.NewReader(strings.NewReader(head)), req)
+		if err != nil {
+			t.Fatalf("%q is no answer: %v", head, err)
+		}
+		if got.StatusCode != want.StatusCode || got.ContentLength != want.ContentLength || !maps.EqualFunc(got.Header, want.Header, slices.Equal) || got.Close != want.Close {
+			t.Errorf("%q: %v, and to net/http %v", head, got, want)
+		}
+		body, _ := io.ReadAll(want.Body)
+		if !strings.HasPrefix(string(rest), string(body)) {
+			t.Errorf("%q: the body begins with %q", head, rest)
 		}
 	})
 }

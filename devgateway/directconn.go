@@ -2,14 +2,11 @@ package devgateway
 
 import (
 	"bufio"
-	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
-	"sync/atomic"
+	"runtime"
+	"sync"
 	"time"
 )
 
@@ -17,7 +14,7 @@ import (
 type directConn struct {
 	net.Conn
 	to *direct
-	in *bufio.Reader
+	in *bufio.Reader // while an answer is read
 
 	since    time.Time // idle since
 	room     int64     // bytes that may still be read of a head; negative: no bound
@@ -45,34 +42,46 @@ func (c *directConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// roundTrip sends a request and reads the head of its answer. The end of the
-// request's context ends both, and the reading of the body.
-func (c *directConn) roundTrip(req *http.Request, head []byte) (*http.Response, error) {
+// roundTrip sends a request and reads the head of its answer. The end of l ends
+// both, and the reading of the body.
+func (c *directConn) roundTrip(l *life, req *http.Request, head []byte, interim func(int, http.Header)) (*http.Response, error) {
 	c.answered = false
-	stop := context.AfterFunc(req.Context(), func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	if _, err := c.Write(head); err != nil {
-		stop()
-		return nil, err
+	c.in = readers.Get().(*bufio.Reader)
+	c.in.Reset(c)
+	l.onEnd(func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	_, err := c.Write(head)
+	runtime.Gosched() // others are served while the instance works; an answer that is there is not waited for
+	if err == nil {
+		var res *http.Response
+		if res, err = c.answer(req, interim); err == nil {
+			res.Body = newDirectBody(l, c, res)
+			return res, nil
+		}
 	}
-	res, err := c.answer(req)
-	if err != nil {
-		stop()
-		return nil, err
-	}
-	b := &directBody{ReadCloser: res.Body, c: c, res: res, stop: stop}
-	if res.Body == http.NoBody {
-		b.end(true)
-	}
-	res.Body = b
-	return res, nil
+	l.goesOn()
+	c.letGo()
+	return nil, err
+}
+
+// readers are the buffers that answers are read into: a connection has one for as long
+// as an answer takes.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, directBuffer) }}
+
+func (c *directConn) letGo() {
+	c.in.Reset(nil)
+	readers.Put(c.in)
+	c.in = nil
 }
 
 // answer reads heads until one that counts: those of 1xx are passed on (RFC 9110,
 // 15.2).
-func (c *directConn) answer(req *http.Request) (*http.Response, error) {
+func (c *directConn) answer(req *http.Request, interim func(int, http.Header)) (*http.Response, error) {
 	for range mostInterim + 1 {
 		c.room = mostHead
-		res, err := http.ReadResponse(c.in, req)
+		res, err := c.plainAnswer(req), error(nil)
+		if res == nil {
+			res, err = http.ReadResponse(c.in, req)
+		}
 		c.room = -1
 		switch {
 		case err != nil:
@@ -82,50 +91,7 @@ func (c *directConn) answer(req *http.Request) (*http.Response, error) {
 		case res.StatusCode >= 200:
 			return res, nil
 		}
-		if trace := httptrace.ContextClientTrace(req.Context()); trace != nil && trace.Got1xxResponse != nil {
-			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
-				return nil, err
-			}
-		}
+		interim(res.StatusCode, res.Header)
 	}
 	return nil, errors.New("it sent too many interim answers")
-}
-
-// directBody gives its connection back at the end of an answer.
-type directBody struct {
-	io.ReadCloser
-	c     *directConn
-	res   *http.Response
-	stop  func() bool // ends the watch over the request's context
-	ended atomic.Bool
-}
-
-func (b *directBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	whole := errors.Is(err, io.EOF)
-	b.end(whole)
-	if cause := context.Cause(b.res.Request.Context()); cause != nil && !whole {
-		err = cause
-	}
-	return n, err
-}
-
-// Close ends an answer that was not read to its end, also while somebody reads.
-func (b *directBody) Close() error {
-	b.end(false)
-	return nil
-}
-
-func (b *directBody) end(whole bool) {
-	if !b.ended.CompareAndSwap(false, true) {
-		return
-	}
-	if b.stop() && whole && !b.res.Close && b.c.in.Buffered() == 0 {
-		b.c.to.put(b.c)
-		return
-	}
-	b.c.Close()
 }

@@ -5,8 +5,9 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // directRequest is a request as it is sent, in a buffer that is used again.
@@ -20,9 +21,9 @@ func (r *directRequest) free() {
 	}
 }
 
-// newDirectRequest writes a request (RFC 9112, 3), its body included. It may wait
-// for the client to send that.
-func newDirectRequest(req *http.Request) (*directRequest, error) {
+// newDirectRequest writes a request (RFC 9112, 3) with the headers of said beside its
+// own, its body included. It may wait for the client to send that.
+func newDirectRequest(req *http.Request, said []headerField) (*directRequest, error) {
 	r := directRequests.Get().(*directRequest)
 	out := r.data[:0]
 	out = append(append(out, req.Method...), ' ')
@@ -30,6 +31,11 @@ func newDirectRequest(req *http.Request) (*directRequest, error) {
 	out = append(append(out, " HTTP/1.1\r\nHost: "...), hostOf(req)...)
 	out = append(out, "\r\n"...)
 	out, err := appendHeader(out, req.Header)
+	for _, f := range said {
+		if err == nil {
+			out, err = appendField(out, f.name, f.value)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -42,19 +48,25 @@ func newDirectRequest(req *http.Request) (*directRequest, error) {
 	return r, err
 }
 
-func appendHeader(out []byte, header http.Header) ([]byte, error) {
+func appendHeader(out []byte, header http.Header) (_ []byte, err error) {
 	for name, values := range header {
-		if ownHeader(name) || name == "User-Agent" && len(values) > 0 && values[0] == "" { // net/http's way to have none
-			continue
-		}
 		for _, value := range values {
-			if strings.ContainsAny(value, "\r\n\x00") {
-				return nil, errors.New("the value of the header " + name + " is not valid")
+			if out, err = appendField(out, name, value); err != nil {
+				return nil, err
 			}
-			out = append(append(append(append(out, name...), ": "...), value...), "\r\n"...)
 		}
 	}
 	return out, nil
+}
+
+func appendField(out []byte, name, value string) ([]byte, error) {
+	if ownHeader(name) {
+		return out, nil
+	}
+	if !httpguts.ValidHeaderFieldValue(value) {
+		return nil, errors.New("the value of the header " + name + " is not valid")
+	}
+	return append(append(append(append(out, name...), ": "...), value...), "\r\n"...), nil
 }
 
 func hostOf(req *http.Request) string {

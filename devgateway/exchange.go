@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 )
@@ -18,7 +19,12 @@ type exchange struct {
 	trace  trace
 	start  time.Time
 
-	cancel   context.CancelFunc
+	w    writer        // where the answer goes
+	url  url.URL       // of the request as it is sent on
+	said []headerField // headers that the gateway adds to it; in room, if there is
+	room [8]headerField
+
+	life     life
 	timer    *time.Timer // nil without a timeout
 	timedOut atomic.Bool
 	ended    atomic.Bool // a stream that the gateway ends
@@ -33,25 +39,21 @@ type exchange struct {
 	problem  *problem    // what the gateway answered itself
 }
 
-type exchangeKey struct{}
-
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
-	return x
+func (g *Gateway) newExchange(w http.ResponseWriter, r *http.Request, caller string) *exchange {
+	return &exchange{g: g, caller: caller, start: time.Now(), trace: newTrace(r.Header), w: writer{ResponseWriter: w}}
 }
 
 // begin gives a request its context, which ends when its time is over or the
 // gateway ends it.
 func (x *exchange) begin(r *http.Request) *http.Request {
-	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), exchangeKey{}, x))
-	x.cancel = cancel
+	x.life.begin(r.Context())
 	if x.route != nil && x.route.Timeout > 0 {
 		x.timer = time.AfterFunc(x.route.Timeout, func() {
 			x.timedOut.Store(true)
-			cancel()
+			x.life.end(context.DeadlineExceeded)
 		})
 	}
-	return r.WithContext(ctx)
+	return r.WithContext(&x.life)
 }
 
 // finish frees what begin took, and counts the request out of its instance.
@@ -65,7 +67,7 @@ func (x *exchange) finish() {
 	if x.body != nil {
 		x.body.end()
 	}
-	x.cancel()
+	x.life.finish()
 	if x.stream {
 		x.g.streams.remove(x)
 	}
@@ -82,9 +84,6 @@ func (x *exchange) arrived(res *http.Response) {
 	if x.route != nil {
 		x.g.onlyOurCORS(res.Header)
 		x.route.ownLocation(res.Header)
-	}
-	if res.StatusCode != http.StatusSwitchingProtocols {
-		res.Body = &body{ReadCloser: res.Body, x: x, res: res}
 	}
 	if isStream(res) {
 		x.stream = true
@@ -111,7 +110,7 @@ func closeWhenDone(res *http.Response) (stop func() bool) {
 // end makes a stream stop.
 func (x *exchange) end() {
 	x.ended.Store(true)
-	x.cancel()
+	x.life.end(context.Canceled)
 }
 
 // failed says what it means that a service did not answer.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/http/httputil"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,7 +58,6 @@ type Gateway struct {
 	config Config
 	log    *slog.Logger
 	via    string // what it calls itself to others (RFC 9110, 7.6.3)
-	proxy  *httputil.ReverseProxy
 	http1  *http.Transport
 	http2  *http.Transport
 
@@ -87,7 +85,6 @@ func New(c Config) *Gateway {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
-	g.proxy = g.newProxy()
 	g.table.Store(emptyTable())
 	g.pools.Store(&pools{})
 	g.streams.init()

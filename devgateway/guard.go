@@ -198,11 +198,31 @@ func normalHost(host string) string {
 	return strings.ToLower(host)
 }
 
+// plainHost says whether a host is letters, digits, dots and dashes, perhaps with a
+// port: almost all are.
+func plainHost(host string) bool {
+	name, port, found := strings.Cut(host, ":")
+	for i := range len(name) {
+		if b := name[i]; (b|0x20 < 'a' || b|0x20 > 'z') && (b < '0' || b > '9') && b != '.' && b != '-' {
+			return false
+		}
+	}
+	for i := range len(port) {
+		if port[i] < '0' || port[i] > '9' {
+			return false
+		}
+	}
+	return name != "" && (port != "" || !found)
+}
+
 // validHost refuses Host headers with user information, a path or a port
 // that is no number: net/http lets some of them through.
 func validHost(host string) bool {
 	if host == "" || strings.ContainsAny(host, "@/\\?# \t,%") {
 		return false
+	}
+	if plainHost(host) {
+		return true
 	}
 	u, err := url.Parse("http://" + host)
 	return err == nil && u.Host == host && u.User == nil

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // reserved is where the gateway answers itself.
@@ -17,33 +16,32 @@ const outside = "gateway"
 // serves.
 func (g *Gateway) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{g: g, caller: outside, start: time.Now(), trace: newTrace(r.Header)}
-		noted := &writer{ResponseWriter: w}
-		noted.watchAnswer(r, g.limits.stall)
-		defer func() { noted.finish(); x.observe(noted, r) }()
-		if g.crossOrigin(noted, r) {
+		x := g.newExchange(w, r, outside)
+		x.w.watchAnswer(r, g.limits.stall)
+		defer func() { x.w.finish(); x.observe(r) }()
+		if g.crossOrigin(&x.w, r) {
 			return
 		}
-		if x.problem = g.admit(x, r); x.problem != nil {
-			x.problem.write(noted, r, x)
+		if p := g.admit(x, r); p != nil {
+			x.refuse(r, p)
 			return
 		}
 		if x.route == nil {
-			g.answerItself(noted, r)
+			g.answerItself(&x.w, r)
 			return
 		}
 		if x.route.files != nil {
-			x.serveFile(noted, r)
+			x.serveFile(r)
 			return
 		}
-		x.forward(noted, r)
+		x.forward(r)
 	})
 }
 
 // refuse answers with a problem.
-func (x *exchange) refuse(w *writer, r *http.Request, p *problem) {
+func (x *exchange) refuse(r *http.Request, p *problem) {
 	x.problem = p
-	p.write(w, r, x)
+	p.write(&x.w, r, x)
 }
 
 // admit decides about a request: it is refused, or gets a route and its
@@ -101,33 +99,6 @@ func noRoute(r *http.Request, allow string) *problem {
 	return &problem{status: http.StatusNotFound, cause: "no route for " + r.Method + " " + r.URL.Path + " (mesh routes lists them)"}
 }
 
-// forward sends a request on its way and waits for its end.
-func (x *exchange) forward(w *writer, r *http.Request) {
-	r = x.begin(r) // another request: net/http looks at its own one's body when the answer begins
-	defer x.finish()
-	if x.route != nil {
-		if limit := x.route.BodyLimit; limit > 0 {
-			if r.ContentLength > limit {
-				x.refuse(w, r, x.failed(&http.MaxBytesError{Limit: limit}))
-				return
-			}
-			r.Body = http.MaxBytesReader(w.ResponseWriter, r.Body, limit)
-		}
-		x.watchBody(w, r)
-	}
-	onlyWebSocket(r)
-	x.g.proxy.ServeHTTP(w, r)
-}
-
-// onlyWebSocket forgets about every other upgrade: a service that switched to
-// h2c, say, would take requests that nobody has checked.
-func onlyWebSocket(r *http.Request) {
-	if up := r.Header["Upgrade"]; len(up) > 0 && (len(up) > 1 || !strings.EqualFold(up[0], "websocket")) {
-		r.Header.Del("Upgrade")
-		r.Header.Del("Http2-Settings")
-	}
-}
-
 // answerItself serves what is below /.mesh.
 func (g *Gateway) answerItself(w *writer, r *http.Request) {
 	var value any
@@ -160,14 +131,14 @@ func (g *Gateway) answerItself(w *writer, r *http.Request) {
 // production.
 func (g *Gateway) linkHandler(caller, callee string) http.Handler {
 	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{g: g, caller: caller, callee: callee, start: time.Now(), trace: newTrace(r.Header)}
-		noted := &writer{ResponseWriter: w}
-		defer func() { x.observe(noted, r) }()
-		if x.problem = g.admitLink(r); x.problem != nil {
-			x.problem.write(noted, r, x)
+		x := g.newExchange(w, r, caller)
+		x.callee = callee
+		defer x.observe(r)
+		if p := g.admitLink(r); p != nil {
+			x.refuse(r, p)
 			return
 		}
-		x.forward(noted, r)
+		x.forward(r)
 	})
 	// A link has no tokens to ask for: a page in the developer's browser
 	// must not be able to post to it.

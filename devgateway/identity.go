@@ -40,20 +40,6 @@ func dashed(name string) string {
 // lower case.
 func mayBeIdentity(first byte) bool { return first == 'x' || first == 'f' || first == 'r' }
 
-// setIdentity writes the caller under the names that oauth2-proxy uses.
-func setIdentity(h http.Header, id *Identity) {
-	if id == nil {
-		return
-	}
-	h["X-Forwarded-User"] = []string{id.Subject}
-	if id.Email != "" {
-		h["X-Forwarded-Email"] = []string{id.Email}
-	}
-	if len(id.Roles) > 0 {
-		h["X-Forwarded-Groups"] = []string{strings.Join(id.Roles, ",")}
-	}
-}
-
 // authenticate finds out who sends a request, and whether they may.
 func (g *Gateway) authenticate(r *http.Request, c *compiled) (*Identity, *problem) {
 	if c.Auth == AuthNone {

@@ -3,6 +3,7 @@ package devgateway
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -97,5 +98,19 @@ func TestCORS(t *testing.T) {
 	r.SetCORS([]string{"*"})
 	if got := call("http://any.example", alice); got.Header.Get("Access-Control-Allow-Origin") != "*" || got.Header.Get("Access-Control-Allow-Credentials") != "" {
 		t.Errorf("any: %v", got.Header)
+	}
+}
+
+// What comes before an answer does not take its headers away.
+func TestCORSBehindInterimAnswers(t *testing.T) {
+	const page = "http://localhost:5173"
+	r := newRig(t, Config{}, open1...)
+	r.SetInstances(one("s", upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		_, _ = io.WriteString(w, "done")
+	})))
+	r.SetCORS([]string{page})
+	if got := r.do("GET", "/", nil, "Origin", page); got.body != "done" || got.Header.Get("Access-Control-Allow-Origin") != page {
+		t.Errorf("%q %v", got.body, got.Header)
 	}
 }

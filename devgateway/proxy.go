@@ -4,76 +4,146 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
+	"maps"
 	"net"
 	"net/http"
-	"net/http/httputil"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// newProxy makes the one ReverseProxy of a gateway. What differs from one
-// request to the next is in its exchange.
-//
-// It uses Rewrite and not Director: a Director's headers are subject to the
-// client's Connection header, which could name, and so delete, the identity
-// that the gateway set.
-func (g *Gateway) newProxy() *httputil.ReverseProxy {
-	return &httputil.ReverseProxy{
-		Rewrite:        rewrite,
-		Transport:      (*balancer)(g),
-		BufferPool:     &buffers{},
-		ModifyResponse: func(res *http.Response) error { exchangeOf(res.Request.Context()).arrived(res); return nil },
-		ErrorHandler:   g.proxyFailed,
-		ErrorLog:       log.New(io.Discard, "", 0), // what it logs, the records say
-	}
-}
-
-// rewrite makes the request that a service sees.
-func rewrite(pr *httputil.ProxyRequest) {
-	x := exchangeOf(pr.In.Context())
-	out := pr.Out
-	out.URL.Scheme = "http"
-	out.URL.Host = x.callee       // the balancer puts an address here
-	removeIdentity(pr.In.Trailer) // what is announced; what comes is looked at when it does
-	out.Trailer = pr.In.Trailer
-	if x.route == nil {
-		out.Header["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
-		out.Header["X-Forwarded-Host"] = pr.In.Header["X-Forwarded-Host"]
-		out.Header["X-Forwarded-Proto"] = pr.In.Header["X-Forwarded-Proto"]
-	} else {
-		pr.SetXForwarded()
-		setIdentity(out.Header, x.who)
-		x.route.strip(out)
-		x.route.ownHost(out)
-		if x.route.URL != "" {
-			out.Header.Add("Via", x.g.via)
+// forward sends a request on its way and waits for its end.
+func (x *exchange) forward(r *http.Request) {
+	r = x.begin(r) // another request: net/http looks at its own one's body when the answer begins
+	defer x.finish()
+	if x.route != nil {
+		if limit := x.route.BodyLimit; limit > 0 {
+			if r.ContentLength > limit {
+				x.refuse(r, x.failed(&http.MaxBytesError{Limit: limit}))
+				return
+			}
+			r.Body = http.MaxBytesReader(x.w.ResponseWriter, r.Body, limit)
 		}
+		x.watchBody(r)
 	}
-	x.trace.set(out.Header)
+	res, err := x.send(x.outgoing(r))
+	switch {
+	case err != nil:
+		x.proxyFailed(r, err)
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		x.arrived(res)
+		x.switchProtocols(r, res)
+	default:
+		x.answer(res)
+	}
 }
 
-// strip removes the route's prefix from the path.
-func (c *compiled) strip(out *http.Request) {
-	if !c.StripPrefix {
+// answer passes an answer on. One that breaks off breaks the client's connection off:
+// there is no other way to say that it is not whole.
+func (x *exchange) answer(res *http.Response) {
+	defer res.Body.Close()
+	hopByHop(res.Header)
+	x.arrived(res)
+	h := x.w.Header()
+	add(h, res.Header)
+	announced := len(res.Trailer)
+	if announced > 0 {
+		h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(res.Trailer)), ", ")}
+	}
+	x.w.WriteHeader(res.StatusCode)
+	if err := x.copyBody(res); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	res.Body.Close() // net/http's fills Trailer
+	if len(res.Trailer) == 0 {
 		return
 	}
-	prefix := strings.TrimSuffix(c.Prefix, "/")
-	if out.URL.RawPath != "" && !strings.HasPrefix(out.URL.RawPath, prefix) {
-		out.URL.RawPath = "" // the prefix came encoded: the path is encoded anew
+	// A body that was sent in chunks can have trailers; net/http would give a short
+	// one a length.
+	_ = x.w.FlushError()
+	if len(res.Trailer) == announced {
+		add(h, res.Trailer)
+		return
 	}
-	out.URL.Path = rooted(strings.TrimPrefix(out.URL.Path, prefix))
-	if out.URL.RawPath != "" {
-		out.URL.RawPath = rooted(strings.TrimPrefix(out.URL.RawPath, prefix))
+	for name, values := range res.Trailer {
+		h[http.TrailerPrefix+name] = values
 	}
 }
 
-func rooted(path string) string {
-	if strings.HasPrefix(path, "/") {
-		return path
+// add puts headers beside those that are there. They share their values.
+func add(to, from http.Header) {
+	for name, values := range from {
+		if before := to[name]; len(before) > 0 {
+			values = slices.Concat(before, values)
+		}
+		to[name] = values
 	}
-	return "/" + path
+}
+
+// copyBody passes a body on. What has no length may be a stream: each part of it goes
+// out at once, and its head before there is any.
+//
+// A stream that the gateway ends stops in order: server-sent events are over, a gRPC
+// call gets a status that tells its client to try again.
+func (x *exchange) copyBody(res *http.Response) error {
+	atOnce := res.ContentLength < 0 || x.stream
+	if atOnce && !atHand(res.Body) {
+		_ = x.w.FlushError() // what is wrong with the connection, the next write says
+	}
+	for {
+		err := x.copyPart(res.Body)
+		switch {
+		case errors.Is(err, io.EOF):
+			removeIdentity(res.Trailer)
+			return nil
+		case err != nil && x.ended.Load():
+			if isGRPC(res.Header) {
+				res.Trailer = http.Header{
+					"Grpc-Status":  {grpcUnavailable},
+					"Grpc-Message": {"the instance of " + x.callee + " is being replaced"},
+				}
+			}
+			return nil
+		case err != nil:
+			return err
+		case atOnce:
+			_ = x.w.FlushError()
+		}
+	}
+}
+
+// copyPart waits for a part of a body and passes it on. No buffer is held while it
+// waits for a stream.
+func (x *exchange) copyPart(body io.Reader) error {
+	if b, ok := body.(*directBody); ok {
+		if rest := b.rest(); len(rest) > 0 {
+			_, err := x.w.Write(rest)
+			b.skip(len(rest))
+			return err
+		}
+		b.await()
+	}
+	p := bodies.Get().(*[bufferSize]byte)
+	defer bodies.Put(p)
+	n, err := body.Read(p[:])
+	if n > 0 {
+		if _, err := x.w.Write(p[:n]); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// interim passes on an answer of 1xx. It leaves the headers of the answer that is to
+// come as they are.
+func (x *exchange) interim(code int, header http.Header) {
+	h := x.w.Header()
+	before := maps.Clone(h)
+	add(h, header)
+	x.w.WriteHeader(code)
+	clear(h)
+	maps.Copy(h, before)
 }
 
 type noInstance struct{ cause string }
@@ -96,16 +166,19 @@ func (g *Gateway) nobody(ctx context.Context, service string, refused error) err
 	return &noInstance{cause}
 }
 
-// transport chooses the protocol. gRPC needs HTTP/2 whatever is known about
-// the instance; an upgrade needs HTTP/1.1.
-func (g *Gateway) transport(e *endpoint, req *http.Request) http.RoundTripper {
+// roundTrip sends a request to an instance and returns the head of its answer.
+//
+// gRPC needs HTTP/2 whatever is known about the instance; an upgrade needs HTTP/1.1.
+func (x *exchange) roundTrip(e *endpoint, req *http.Request) (*http.Response, error) {
 	if goesDirect(e, req) {
-		return &e.direct
+		return e.direct.roundTrip(&x.life, req, x.said, x.interim)
 	}
-	if isGRPC(req.Header) || e.HTTP2 && req.Header.Get("Upgrade") == "" {
-		return g.http2
+	out, settled := x.forTransport(req)
+	defer settled()
+	if isGRPC(req.Header) || e.HTTP2 && len(req.Header["Upgrade"]) == 0 {
+		return x.g.http2.RoundTrip(out)
 	}
-	return g.http1
+	return x.g.http1.RoundTrip(out)
 }
 
 // dial connects to an instance, which is near: what takes long is not there.
@@ -135,27 +208,15 @@ func plainCause(err error) string {
 	return err.Error()
 }
 
-func (g *Gateway) proxyFailed(w http.ResponseWriter, r *http.Request, err error) {
-	x := exchangeOf(r.Context())
-	x.problem = x.failed(err)
+func (x *exchange) proxyFailed(r *http.Request, err error) {
+	p := x.failed(err)
 	if malformed(r.Context()) {
-		x.problem = &problem{status: http.StatusBadRequest, cause: "the request's body is not well formed"}
+		p = &problem{status: http.StatusBadRequest, cause: "the request's body is not well formed"}
 	}
-	x.problem.write(w, r, x)
+	x.refuse(r, p)
 }
 
-// buffers is the pool of the buffers that bodies are copied through.
-type buffers struct{ pool sync.Pool }
+// bodies are the buffers that bodies are copied through.
+var bodies = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-const bufferSize = 32 << 10
-
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[bufferSize]byte); ok {
-		return p[:]
-	}
-	return make([]byte, bufferSize)
-}
-
-func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferSize]byte)(p)) }
-
-var _ httputil.BufferPool = (*buffers)(nil)
+const bufferSize = 64 << 10

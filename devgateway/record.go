@@ -40,16 +40,16 @@ type Record struct {
 }
 
 // observe hands out the record of a request that is over.
-func (x *exchange) observe(w *writer, r *http.Request) {
+func (x *exchange) observe(r *http.Request) {
 	if x.g.config.Observe == nil {
 		return
 	}
 	record := Record{
 		Start: x.start, Duration: time.Since(x.start),
 		Caller: x.caller, Callee: x.callee, Protocol: r.Proto, Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		Status: w.status(), GRPC: grpcStatusOf(w.Header()), Stream: x.stream, Retries: x.tries,
-		RequestBytes: max(r.ContentLength, 0), ResponseBytes: w.bytes,
-		TraceID: x.trace.idText(), SpanID: hexText(x.trace.span), ParentID: x.trace.parentText(),
+		Status: x.w.status(), GRPC: grpcStatusOf(x.w.Header()), Stream: x.stream, Retries: x.tries,
+		RequestBytes: max(r.ContentLength, 0), ResponseBytes: x.w.bytes,
+		TraceID: x.trace.idText(), SpanID: x.trace.spanText(), ParentID: x.trace.parentText(),
 	}
 	if x.route != nil {
 		record.Route = x.route.name
@@ -79,7 +79,8 @@ type trace struct {
 	id           [16]byte
 	parent, span uint64
 	flags        byte
-	came         bool // it came with a valid traceparent
+	came         bool   // it came with a valid traceparent
+	text         string // as it is sent on; "" until it is asked for
 }
 
 func newTrace(h http.Header) trace {
@@ -127,28 +128,25 @@ func decodeLowerHex(to []byte, from string) bool {
 	return err == nil
 }
 
-// set writes the headers that a service sees: the gateway's span is its
-// parent.
-func (t *trace) set(h http.Header) {
-	h["Traceparent"] = []string{"00-" + t.idText() + "-" + hexText(t.span) + "-" + hex.EncodeToString([]byte{t.flags & 1})}
-	if !t.came {
-		delete(h, "Tracestate")
+// header is the traceparent that a service sees: the gateway's span is its parent.
+func (t *trace) header() string {
+	if t.text == "" {
+		var b [55]byte
+		out := hex.AppendEncode(append(b[:0], "00-"...), t.id[:])
+		out = hex.AppendEncode(append(out, '-'), binary.BigEndian.AppendUint64(nil, t.span))
+		t.text = string(hex.AppendEncode(append(out, '-'), []byte{t.flags & 1}))
 	}
+	return t.text
 }
 
-func (t *trace) idText() string { return hex.EncodeToString(t.id[:]) }
+func (t *trace) idText() string   { return t.header()[3:35] }
+func (t *trace) spanText() string { return t.header()[36:52] }
 
 func (t *trace) parentText() string {
 	if !t.came {
 		return ""
 	}
-	return hexText(t.parent)
-}
-
-func hexText(n uint64) string {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], n)
-	return hex.EncodeToString(b[:])
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, t.parent))
 }
 
 // writer notes what was answered.

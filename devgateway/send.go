@@ -8,10 +8,6 @@ import (
 	"slices"
 )
 
-// balancer is the gateway as the transport of its proxy: it chooses an instance,
-// and another one when the first does not answer and the request may be sent again.
-type balancer Gateway
-
 // sending is one request on its way to an instance.
 type sending struct {
 	g       *Gateway
@@ -23,9 +19,10 @@ type sending struct {
 	count   int         // retries so far
 }
 
-// RoundTrip implements http.RoundTripper.
-func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
-	g, x := (*Gateway)(b), exchangeOf(req.Context())
+// send chooses an instance for a request, and another one when the first does not
+// answer and the request may be sent again.
+func (x *exchange) send(req *http.Request) (*http.Response, error) {
+	g := x.g
 	s := &sending{g: g, x: x, retries: x.retries(req)}
 	s.body = keepOpen(req, s.retries.Attempts > 0)
 	if s.retries.Attempts > 0 {
@@ -69,7 +66,7 @@ func (s *sending) next(ctx context.Context) *endpoint {
 func (s *sending) ask(e *endpoint, req *http.Request) (*http.Response, error) {
 	s.x.endpoint, s.x.held = e, true
 	req.URL.Scheme, req.URL.Host = e.scheme(), e.Addr
-	res, err := s.g.transport(e, req).RoundTrip(req)
+	res, err := s.x.roundTrip(e, req)
 	s.g.judge(s.x.callee, e, s.verdict(req.Context(), res, err))
 	if err != nil {
 		s.letGo()
@@ -109,10 +106,11 @@ func (s *sending) discard(res *http.Response) {
 // the instance was not up to it. Its own errors (500) say nothing: another instance
 // has the same ones.
 func (s *sending) verdict(ctx context.Context, res *http.Response, err error) error {
+	if err == nil {
+		return badAnswer(res)
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
-	case err == nil:
-		return badAnswer(res)
 	case s.x.timedOut.Load():
 		return errors.New("no answer within " + s.x.route.Timeout.String())
 	case ctx.Err() != nil || s.body.atFault() || errors.As(err, &tooLarge):
@@ -135,5 +133,3 @@ func badAnswer(res *http.Response) error {
 	}
 	return nil
 }
-
-var _ http.RoundTripper = (*balancer)(nil)

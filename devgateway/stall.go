@@ -69,11 +69,11 @@ func (w *watch) hasFired() bool {
 
 // watchBody bounds how long the body of a request may say nothing, unless it is one
 // that may: a stream of messages.
-func (x *exchange) watchBody(w *writer, r *http.Request) {
+func (x *exchange) watchBody(r *http.Request) {
 	if x.g.limits.stall == 0 || r.Body == http.NoBody || isMessages(r.Header) {
 		return
 	}
-	x.body = &watch{after: x.g.limits.stall, stop: func() { _ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now()) }}
+	x.body = &watch{after: x.g.limits.stall, stop: func() { _ = http.NewResponseController(x.w.ResponseWriter).SetReadDeadline(time.Now()) }}
 	r.Body = &watchedBody{r.Body, x.body}
 }
 

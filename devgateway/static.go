@@ -36,13 +36,13 @@ func newFiles(r *Route) *files {
 // serveFile answers a GET or a HEAD, with ranges and conditions (RFC 9110, 13 and 14).
 // Clients ask each time whether what they have is still right: a page of yesterday
 // would be a riddle.
-func (x *exchange) serveFile(w *writer, r *http.Request) {
+func (x *exchange) serveFile(r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		x.refuse(w, r, &problem{status: http.StatusMethodNotAllowed, allow: "GET, HEAD", cause: "files are read with GET and HEAD"})
+		x.refuse(r, &problem{status: http.StatusMethodNotAllowed, allow: "GET, HEAD", cause: "files are read with GET and HEAD"})
 		return
 	}
-	if p := x.route.files.serve(w, r); p != nil {
-		x.refuse(w, r, p)
+	if p := x.route.files.serve(&x.w, r); p != nil {
+		x.refuse(r, p)
 	}
 }
 

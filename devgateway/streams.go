@@ -1,7 +1,6 @@
 package devgateway
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -66,31 +65,4 @@ func isStream(res *http.Response) bool {
 	kind := res.Header.Get("Content-Type")
 	return strings.HasPrefix(kind, "text/event-stream") || strings.HasPrefix(kind, "application/grpc") ||
 		strings.HasPrefix(kind, "application/connect+")
-}
-
-// body is the body of an answer. It makes a stream that the gateway ends stop
-// in order rather than break off: server-sent events are over, a gRPC call
-// gets a status that tells its client to try again.
-type body struct {
-	io.ReadCloser
-	x   *exchange
-	res *http.Response
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == nil:
-	case err == io.EOF:
-		removeIdentity(b.res.Trailer)
-	case b.x.ended.Load():
-		if isGRPC(b.res.Header) {
-			b.res.Trailer = http.Header{
-				"Grpc-Status":  {grpcUnavailable},
-				"Grpc-Message": {"the instance of " + b.x.callee + " is being replaced"},
-			}
-		}
-		return n, io.EOF
-	}
-	return n, err
 }

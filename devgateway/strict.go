@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -42,10 +43,13 @@ type strictConn struct {
 	state  *tls.ConnectionState // since the first read over TLS
 	told   bool                 // that this is HTTPS
 	stall  time.Duration        // in which a client that takes nothing is given up; 0: never
+	armed  time.Time            // when the deadline of writes was set
 	wire   wire
 	tail   []byte      // what is read after the last good byte
 	bad    atomic.Bool // tail was begun
 	other  atomic.Bool // the connection is no HTTP/1.1 any more
+
+	request atomic.Pointer[life] // the one under way, to be ended with the connection
 }
 
 // Read implements net.Conn.
@@ -57,6 +61,9 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return c.readTail(p)
 	}
 	n, err := c.Conn.Read(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.gone()
+	}
 	if c.secure != nil && c.state == nil && !c.told {
 		c.shaken(err)
 	}
@@ -73,6 +80,14 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return good, nil
 	}
 	return n, err
+}
+
+// gone ends the request under way: its client has left. net/http reads while a request
+// is answered, to learn of that.
+func (c *strictConn) gone() {
+	if l := c.request.Load(); l != nil {
+		l.end(context.Canceled)
+	}
 }
 
 // shaken looks at the handshake that the first read made. What was agreed on by
@@ -96,10 +111,14 @@ func (c *strictConn) Write(p []byte) (int, error) {
 	if c.stall == 0 {
 		return c.Conn.Write(p)
 	}
-	_ = c.SetWriteDeadline(time.Now().Add(c.stall)) // Write says what is wrong with the connection
+	if now := time.Now(); now.Sub(c.armed) > c.stall/8 { // to set it costs more than to look
+		c.armed = now
+		_ = c.SetWriteDeadline(now.Add(c.stall)) // Write says what is wrong with the connection
+	}
 	n, err := c.Conn.Write(p)
 	if c.secure != nil { // which answers some of what it reads by itself
 		_ = c.SetWriteDeadline(time.Time{})
+		c.armed = time.Time{}
 	}
 	return n, err
 }
@@ -133,6 +152,15 @@ func connState(conn net.Conn, state http.ConnState) {
 }
 
 type connKey struct{}
+
+// alone is the connection that a request has to itself, or nil: over HTTP/2 it shares
+// it.
+func alone(request context.Context) *strictConn {
+	if c, ok := request.Value(connKey{}).(*strictConn); ok && !c.other.Load() {
+		return c
+	}
+	return nil
+}
 
 func connContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)

@@ -24,11 +24,11 @@ func (g *Gateway) tunnel(ctx context.Context, client net.Conn, caller, callee st
 		g.log.InfoContext(ctx, "no connection for a TCP link", "caller", caller, "callee", callee, "error", err)
 		return
 	}
-	ctx, x.cancel = context.WithCancel(ctx)
+	x.life.begin(ctx)
 	defer x.finish()
 	defer server.Close()
 	g.streams.add(x)
-	sent, received := relay.Join(ctx, client, server)
+	sent, received := relay.Join(&x.life, client, server)
 	g.observeTCP(x, sent, received)
 }
 
@@ -59,6 +59,6 @@ func (g *Gateway) observeTCP(x *exchange, sent, received int64) {
 	g.config.Observe(Record{
 		Start: x.start, Duration: time.Since(x.start), Caller: x.caller, Callee: x.callee,
 		Instance: x.endpoint.ID, Protocol: "TCP", Stream: true, RequestBytes: sent, ResponseBytes: received,
-		TraceID: x.trace.idText(), SpanID: hexText(x.trace.span),
+		TraceID: x.trace.idText(), SpanID: x.trace.spanText(),
 	})
 }

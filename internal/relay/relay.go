@@ -72,7 +72,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // Join copies between two connections until both have said all, or one of them
 // is gone, or ctx ends. It returns the bytes that a and b sent.
-func Join(ctx context.Context, a, b net.Conn) (fromA, fromB int64) {
+func Join(ctx context.Context, a, b io.ReadWriteCloser) (fromA, fromB int64) {
 	closing := context.AfterFunc(ctx, func() { a.Close(); b.Close() })
 	defer closing()
 	var both sync.WaitGroup
@@ -83,7 +83,7 @@ func Join(ctx context.Context, a, b net.Conn) (fromA, fromB int64) {
 }
 
 // half copies one direction, and passes on that its sender is done.
-func half(to, from net.Conn) int64 {
+func half(to, from io.ReadWriteCloser) int64 {
 	n, err := io.Copy(to, from)
 	if c, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
 		_ = c.CloseWrite() // fails only where the connection has ended

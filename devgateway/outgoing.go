@@ -1,0 +1,178 @@
+package devgateway
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// headerField is a header that the gateway sets itself, beside those of the client.
+type headerField struct{ name, value string }
+
+// outgoing makes of a client's request the one that a service sees: without what
+// was for the gateway alone, and with what the gateway has to say, in x.said. It
+// changes the headers of r in place.
+func (x *exchange) outgoing(r *http.Request) *http.Request {
+	x.url = *r.URL // another one: records have the client's
+	r.URL = &x.url
+	r.URL.Scheme, r.URL.Host = "http", x.callee // until an instance is chosen
+	r.URL.RawQuery = plainQuery(r.URL.RawQuery)
+	r.Close = false
+	onlyHere(r.Header)
+	removeIdentity(r.Trailer) // what is announced; what comes is looked at when it does
+	if x.route == nil {
+		delete(r.Header, "Forwarded")
+	} else {
+		x.introduce(r)
+		x.route.strip(r)
+		x.route.ownHost(r)
+	}
+	delete(r.Header, "Traceparent")
+	if !x.trace.came {
+		delete(r.Header, "Tracestate")
+	}
+	x.say("Traceparent", x.trace.header())
+	return r
+}
+
+func (x *exchange) say(name, value string) {
+	if x.said == nil {
+		x.said = x.room[:0]
+	}
+	x.said = append(x.said, headerField{name, value})
+}
+
+// introduce says who sent a request from outside, and how it arrived.
+func (x *exchange) introduce(r *http.Request) {
+	if address, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		x.say("X-Forwarded-For", address)
+	}
+	x.say("X-Forwarded-Host", r.Host)
+	if r.TLS == nil {
+		x.say("X-Forwarded-Proto", "http")
+	} else {
+		x.say("X-Forwarded-Proto", "https")
+	}
+	if x.route.URL != "" {
+		x.say("Via", x.g.via)
+	}
+	if x.who == nil {
+		return
+	}
+	x.say("X-Forwarded-User", x.who.Subject)
+	if x.who.Email != "" {
+		x.say("X-Forwarded-Email", x.who.Email)
+	}
+	if len(x.who.Roles) > 0 {
+		x.say("X-Forwarded-Groups", strings.Join(x.who.Roles, ","))
+	}
+}
+
+// onlyHere removes the headers of one connection (RFC 9110, 7.6.1), but a wish for
+// WebSocket and for trailers.
+func onlyHere(h http.Header) {
+	upgrade, trailers := upgradeOf(h), len(h["Te"]) > 0 && httpguts.HeaderValuesContainsToken(h["Te"], "trailers")
+	hopByHop(h)
+	if upgrade != "" {
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{upgrade}
+	}
+	if trailers {
+		h["Te"] = []string{"trailers"}
+	}
+}
+
+// hopByHop removes the headers of one connection.
+func hopByHop(h http.Header) {
+	for _, names := range h["Connection"] {
+		for name := range strings.SplitSeq(names, ",") {
+			h.Del(textproto.TrimString(name))
+		}
+	}
+	for _, name := range [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+		delete(h, name)
+	}
+}
+
+// upgradeOf is the protocol that the sender of a head wants to go on with, or "".
+// A wish for any other than WebSocket is none: a service that switched to h2c, say,
+// would take requests that nobody has checked.
+func upgradeOf(h http.Header) string {
+	wanted := h["Upgrade"]
+	if len(wanted) != 1 || !strings.EqualFold(wanted[0], "websocket") || !httpguts.HeaderValuesContainsToken(h["Connection"], "Upgrade") {
+		return ""
+	}
+	return wanted[0]
+}
+
+// plainQuery is a query that everybody reads alike: parameters that cannot be
+// parsed, or that a semicolon would hide, are left out.
+func plainQuery(query string) string {
+	if !strings.ContainsAny(query, ";%") && len(query) < 10_000 {
+		return query
+	}
+	values, err := url.ParseQuery(query)
+	if err == nil {
+		return query
+	}
+	return values.Encode()
+}
+
+// strip removes the route's prefix from the path.
+func (c *compiled) strip(out *http.Request) {
+	if !c.StripPrefix {
+		return
+	}
+	prefix := strings.TrimSuffix(c.Prefix, "/")
+	if out.URL.RawPath != "" && !strings.HasPrefix(out.URL.RawPath, prefix) {
+		out.URL.RawPath = "" // the prefix came encoded: the path is encoded anew
+	}
+	out.URL.Path = rooted(strings.TrimPrefix(out.URL.Path, prefix))
+	if out.URL.RawPath != "" {
+		out.URL.RawPath = rooted(strings.TrimPrefix(out.URL.RawPath, prefix))
+	}
+}
+
+func rooted(path string) string {
+	if strings.HasPrefix(path, "/") {
+		return path
+	}
+	return "/" + path
+}
+
+// forTransport is the request as net/http's client takes it. Interim answers are
+// passed on until settled is called: the client may have one in hand when the answer
+// is there already.
+func (x *exchange) forTransport(req *http.Request) (out *http.Request, settled func()) {
+	var mu sync.Mutex
+	over := false
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			x.interim(code, http.Header(header))
+		}
+		return nil
+	}}
+	ctx, cancel := context.WithCancel(x.life.Context)
+	x.life.onEnd(cancel)
+	out = req.WithContext(httptrace.WithClientTrace(ctx, trace))
+	out.Header = req.Header.Clone()
+	for _, f := range x.said {
+		out.Header.Add(f.name, f.value)
+	}
+	if _, ok := out.Header["User-Agent"]; !ok {
+		out.Header["User-Agent"] = []string{""} // or it gets the client's own
+	}
+	return out, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}
+}
