@@ -169,13 +169,16 @@ func (b *bench) peers(back string) (all []*proxied) {
 	return all
 }
 
-// child starts a program that runs while something is measured, in a session of its
-// own as mesh's daemon has: Linux shares the processor out by sessions (autogroup in
-// sched(7)), and one that had it with the load would be interrupted half as often.
+// ownSession is for what is compared with mesh, whose daemon has one: Linux shares the
+// processor out by sessions (autogroup in sched(7)), and a program that is in one with
+// the load is interrupted half as often.
+var ownSession = &syscall.SysProcAttr{Setsid: true}
+
+// child starts a program that runs while something is measured.
 func (b *bench) child(dir, program string, args ...string) *exec.Cmd {
 	cmd := command(context.Background(), dir, program, args...)
 	cmd.Env = append(os.Environ(), "HOME="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = ownSession
 	check(cmd.Start())
 	return cmd
 }

@@ -164,6 +164,7 @@ func deliveries(p watcher) []time.Duration {
 // started runs a server until it is stopped.
 func started(cmd *exec.Cmd, address string) (stop func()) {
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = ownSession
 	check(cmd.Start())
 	for {
 		conn, err := net.Dial("tcp", address)
