@@ -211,7 +211,7 @@ func TestWatch(t *testing.T) {
 }
 
 // Clients that ask for much and take nothing: the gateway gives up on them, and so
-// the instance is rid of them, too.
+// the instance is rid of them, too. Little is kept for them until then.
 func TestSlowReaders(t *testing.T) {
 	eachRig(t, func(t *testing.T, rigOf func(*testing.T, Config, ...Route) *rig) {
 		n, patience := crowd(20)
@@ -231,6 +231,14 @@ func TestSlowReaders(t *testing.T) {
 			ready()
 			return r.recorded("/long", n)
 		})
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, record := range r.records {
+			if record.Path == "/long" && record.ResponseBytes > 4*mostSent {
+				t.Errorf("%d bytes were sent to a client that read none", record.ResponseBytes)
+				return
+			}
+		}
 	})
 }
 

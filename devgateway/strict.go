@@ -27,7 +27,22 @@ func (l strictListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	secure, _ := conn.(*tls.Conn)
+	boundBuffer(conn, secure)
 	return &strictConn{Conn: conn, secure: secure, stall: l.stall}, nil
+}
+
+// mostSent bounds what the system keeps for a client that does not read, in bytes. By
+// itself it takes megabytes for each where the way is short, and all of it is copied
+// while others wait.
+const mostSent = 256 << 10
+
+func boundBuffer(conn net.Conn, secure *tls.Conn) {
+	if secure != nil {
+		conn = secure.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(mostSent) // a connection that is broken says so itself
+	}
 }
 
 // strictConn hands on what a client sends as far as it is well formed. In place
