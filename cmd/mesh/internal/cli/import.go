@@ -72,7 +72,7 @@ func runImport(d *deps, names []string, dryRun bool, read translate) error {
 		return explainImport(err)
 	}
 	d.say(fmt.Sprintf("Wrote %s: %s.%s\nNext: mesh up. State is kept in .mesh, which belongs into .gitignore.", manifest.WorkspaceFile,
-		count(len(result.Services), "service"), left(result.Notes)))
+		counted(len(result.Services), "service"), left(result.Notes)))
 	noteProblems(d, d.dir)
 	return nil
 }
@@ -100,12 +100,5 @@ func left(notes []manifest.Problem) string {
 	if len(notes) == 0 {
 		return ""
 	}
-	return " What is said above was not translated: " + count(len(notes), "place") + "."
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, strings.TrimSuffix(what, "s"))
+	return " What is said above was not translated: " + counted(len(notes), "place") + "."
 }
