@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -116,6 +118,30 @@ func (e *endpoints) follow(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// strangers says where the registry and mesh differ in who serves: instances that
+// others registered get requests too, and those of mesh whose checks somebody has
+// made critical get none.
+func (e *endpoints) strangers(services []*manifest.Service) (differ []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	silent := maps.Clone(e.here)
+	for _, s := range services {
+		for _, i := range e.registry.Passing(s.Name) {
+			delete(silent, i.ID)
+			if _, ours := e.here[i.ID]; !ours {
+				differ = append(differ, fmt.Sprintf("%s gets requests for %s at %s:%d: it was registered by somebody else", i.ID, s.Name, i.Address, i.Port))
+			}
+		}
+	}
+	maps.DeleteFunc(silent, func(_ string, t told) bool { // about to be stopped
+		return !slices.ContainsFunc(services, func(s *manifest.Service) bool { return s.Name == t.Service })
+	})
+	for _, id := range slices.Sorted(maps.Keys(silent)) {
+		differ = append(differ, id+" is healthy and gets no requests: a check of it in the registry says otherwise, or it is in maintenance there")
+	}
+	return differ
 }
 
 // protocolOf reads the protocol of a service from the newest manifest.

@@ -95,7 +95,7 @@ func (w *Workspace) Problems() []string {
 		problems = append(problems, "the manifests are not applied as they are now: "+line)
 	}
 	problems = append(problems, w.fixed(w.Manifest())...)
-	problems = append(problems, w.strangers()...)
+	problems = append(problems, w.endpoints.strangers(w.running())...)
 	if err := w.logs.Err(); err != nil {
 		problems = append(problems, "logs are not kept on disk: "+err.Error())
 	}

@@ -1,11 +1,14 @@
 package workspace
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ebef7166/mesh/devregistry"
+	"github.com/ebef7166/mesh/runtime"
 )
 
 // TestProblemsNameStrangers: an instance that somebody else registered gets requests,
@@ -17,6 +20,29 @@ func TestProblemsNameStrangers(t *testing.T) {
 	}
 	w.registry.Register(devregistry.Instance{ID: "thief", Service: "api", Address: "127.0.0.1", Port: 1})
 	if got := w.Problems(); len(got) != 1 || !strings.Contains(got[0], "thief gets requests for api at 127.0.0.1:1") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestProblemsNameWhoIsLeftOut: an instance of mesh that somebody has put into
+// maintenance gets no requests, and one that has left is no problem.
+func TestProblemsNameWhoIsLeftOut(t *testing.T) {
+	w := openWorkspace(t, twoServices)
+	one := runtime.Instance{Service: "api", Instance: "api-1", Address: "127.0.0.1:1", State: runtime.Healthy}
+	w.endpoints.Add(one)
+	if got := w.Problems(); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	answer := httptest.NewRecorder()
+	w.registry.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPut, "http://127.0.0.1/v1/agent/service/maintenance/api-1?enable=true", nil))
+	if answer.Code != http.StatusOK {
+		t.Fatal(answer.Code, answer.Body)
+	}
+	if got := w.Problems(); len(got) != 1 || !strings.Contains(got[0], "api-1 is healthy and gets no requests") {
+		t.Errorf("%q", got)
+	}
+	w.endpoints.Remove(one)
+	if got := w.Problems(); len(got) != 0 {
 		t.Errorf("%q", got)
 	}
 }
