@@ -37,12 +37,9 @@ func (w *Workspace) listen(ctx context.Context) error {
 		names = append(names, "identity")
 	}
 	for _, name := range names {
-		ln, moved, err := w.state.Listen(name)
+		ln, err := w.keptListener(name)
 		if err != nil {
 			return err
-		}
-		if moved != nil {
-			w.log.Warn(moved.String())
 		}
 		w.took(name, ln)
 	}
@@ -50,9 +47,7 @@ func (w *Workspace) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if moved != nil {
-		w.log.Warn(moved.String())
-	}
+	w.warnMoved(moved)
 	w.listeners[registryDNS], w.dns = tcp, udp
 	w.urls[registryDNS] = "dns://" + tcp.Addr().String()
 	w.urls["otlp_http"], w.urls["otlp_grpc"] = w.urls["telemetry"], w.urls["telemetry"]
@@ -66,11 +61,7 @@ func (w *Workspace) listen(ctx context.Context) error {
 func (w *Workspace) listenGateway(ctx context.Context) (net.Listener, error) {
 	address := w.options.Gateway
 	if address == "" && w.options.Isolated {
-		ln, moved, err := w.state.Listen("gateway")
-		if moved != nil {
-			w.log.Warn(moved.String())
-		}
-		return ln, err
+		return w.keptListener("gateway")
 	}
 	if address == "" {
 		address = w.manifest.Gateway.Address
@@ -81,6 +72,19 @@ func (w *Workspace) listenGateway(ctx context.Context) (net.Listener, error) {
 		return nil, fmt.Errorf("gateway: %w", busy(ctx, address, err))
 	}
 	return ln, nil
+}
+
+// keptListener listens at the port kept for a built-in.
+func (w *Workspace) keptListener(name string) (net.Listener, error) {
+	ln, moved, err := w.state.Listen(name)
+	w.warnMoved(moved)
+	return ln, err
+}
+
+func (w *Workspace) warnMoved(moved *Moved) {
+	if moved != nil {
+		w.log.Warn(moved.String())
+	}
 }
 
 func (w *Workspace) took(name string, ln net.Listener) {
@@ -95,12 +99,9 @@ func (w *Workspace) builtins() (err error) {
 		return err
 	}
 	// The broker binds by itself; its port is reserved until just before.
-	ln, moved, err := w.state.Listen("broker")
+	ln, err := w.keptListener("broker")
 	if err != nil {
 		return err
-	}
-	if moved != nil {
-		w.log.Warn(moved.String())
 	}
 	address := ln.Addr().String()
 	if err := ln.Close(); err != nil {
