@@ -23,6 +23,14 @@ type Moved struct {
 	From, To int
 }
 
+// moved is nil where nothing was kept (from is 0), or it is still the same.
+func moved(what string, from, to int) *Moved {
+	if from == 0 || from == to {
+		return nil
+	}
+	return &Moved{What: what, From: from, To: to}
+}
+
 func (m Moved) String() string {
 	return fmt.Sprintf("port %d of the %s is busy; it listens on %d from now on", m.From, m.What, m.To)
 }
@@ -43,21 +51,20 @@ func (s *State) Listen(what string) (net.Listener, *Moved, error) {
 		return nil, nil, fmt.Errorf("listen for the %s: %w", what, err)
 	}
 	s.kept.Ports[what], s.dirty = port, true
-	var moved *Moved
-	if kept != 0 {
-		moved = &Moved{What: what, From: kept, To: port}
-	}
-	return ln, moved, nil
+	return ln, moved(what, kept, port), nil
 }
 
 // ListenBoth is Listen for TCP and for the UDP port of the same number.
-func (s *State) ListenBoth(what string) (tcp net.Listener, udp net.PacketConn, moved *Moved, err error) {
+func (s *State) ListenBoth(what string) (tcp net.Listener, udp net.PacketConn, _ *Moved, err error) {
+	s.mu.Lock()
+	kept := s.kept.Ports[what]
+	s.mu.Unlock()
 	for range 20 {
-		if tcp, moved, err = s.Listen(what); err != nil {
+		if tcp, _, err = s.Listen(what); err != nil {
 			return nil, nil, nil, err
 		}
 		if udp, err = net.ListenPacket("udp", tcp.Addr().String()); err == nil {
-			return tcp, udp, moved, nil
+			return tcp, udp, moved(what, kept, tcp.Addr().(*net.TCPAddr).Port), nil
 		}
 		tcp.Close()
 		s.forget(what)

@@ -78,6 +78,26 @@ func TestStateIsKept(t *testing.T) {
 	third.Close()
 }
 
+// TestABusyUDPPortMovesBoth: that the port of UDP alone is busy is said, too.
+func TestABusyUDPPortMovesBoth(t *testing.T) {
+	s := openState(t, filepath.Join(t.TempDir(), ".mesh"))
+	tcp, udp, moved, err := s.ListenBoth(registryDNS)
+	if err != nil || moved != nil {
+		t.Fatal(moved, err)
+	}
+	defer udp.Close()
+	tcp.Close()
+	otherTCP, otherUDP, moved, err := s.ListenBoth(registryDNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherTCP.Close()
+	otherUDP.Close()
+	if moved == nil || moved.From != tcp.Addr().(*net.TCPAddr).Port || moved.To != otherTCP.Addr().(*net.TCPAddr).Port {
+		t.Errorf("%+v", moved)
+	}
+}
+
 func TestStateOfOthersIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink(t.TempDir(), filepath.Join(dir, ".mesh")); err != nil {
