@@ -81,23 +81,14 @@ func (l *AccessLog) Follow(ctx context.Context, q AccessQuery, follow bool, emit
 	if err := emit(q.collect(past)); err != nil || !follow {
 		return err
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case r := <-sub.C():
-			lines := q.gather(r, sub.C())
-			if missed := sub.Missed(); missed > 0 && len(lines) > 0 {
-				lines[0].Missed = missed
-			}
-			if len(lines) == 0 {
-				continue
-			}
-			if err := emit(lines); err != nil {
-				return err
-			}
+	return sub.Each(ctx, func(r Record, missed int) (told bool, err error) {
+		lines := q.gather(r, sub.C())
+		if len(lines) == 0 {
+			return false, nil
 		}
-	}
+		lines[0].Missed = missed
+		return true, emit(lines)
+	})
 }
 
 func (q *AccessQuery) collect(blocks [][]Record) []AccessLine {

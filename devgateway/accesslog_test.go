@@ -97,6 +97,41 @@ func TestASlowFollowerMissesRecords(t *testing.T) {
 	}
 }
 
+// A follower that asks for some records alone is told what it missed before the next
+// of them.
+func TestWhatIsFilteredOutTakesNoCountWithIt(t *testing.T) {
+	var l AccessLog
+	entered, release := make(chan struct{}), make(chan struct{})
+	missed, done := 0, make(chan error)
+	go func() {
+		first := true
+		done <- l.Follow(t.Context(), AccessQuery{Services: []string{"wanted"}}, true, func(lines []AccessLine) error {
+			if first {
+				first = false
+				close(entered)
+				<-release // a frozen viewer
+				return nil
+			}
+			missed = lines[0].Missed
+			return errEnough
+		})
+	}()
+	<-entered
+	observed(&l, "noise", followQueue+10)
+	close(release)
+	for {
+		l.Observe(Record{Callee: "wanted"}) // one of them finds room
+		select {
+		case err := <-done:
+			if !errors.Is(err, errEnough) || missed < 10 {
+				t.Errorf("missed %d, %v", missed, err)
+			}
+			return
+		default:
+		}
+	}
+}
+
 var errEnough = errors.New("enough")
 
 func TestAccessLineInJSON(t *testing.T) {

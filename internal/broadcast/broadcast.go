@@ -3,7 +3,10 @@
 // value, and is told how many it missed.
 package broadcast
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // Topic is what values are published to. The zero Topic is ready to use.
 type Topic[T any] struct {
@@ -86,6 +89,28 @@ func (s *Subscription[T]) Missed() int {
 	n := s.missed
 	s.missed = 0
 	return n
+}
+
+// Each calls take with every value as it comes, and with the weight of what was
+// dropped since take last reported that it passed that on, until ctx ends or take
+// fails.
+func (s *Subscription[T]) Each(ctx context.Context, take func(v T, missed int) (told bool, err error)) error {
+	missed := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case v := <-s.queue:
+			missed += s.Missed()
+			told, err := take(v, missed)
+			if err != nil {
+				return err
+			}
+			if told {
+				missed = 0
+			}
+		}
+	}
 }
 
 // Close ends the subscription.

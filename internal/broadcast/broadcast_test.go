@@ -1,6 +1,10 @@
 package broadcast
 
-import "testing"
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
 
 func TestSlowSubscriberMissesAndIsTold(t *testing.T) {
 	var topic Topic[int]
@@ -22,6 +26,28 @@ func TestSlowSubscriberMissesAndIsTold(t *testing.T) {
 	topic.Publish(9)
 	if got := len(fast.C()); got != 5 {
 		t.Errorf("a closed subscription got a value")
+	}
+}
+
+// TestEachKeepsTheCountUntilItIsTold: a value that nobody is shown takes no count of
+// missed ones with it.
+func TestEachKeepsTheCountUntilItIsTold(t *testing.T) {
+	var topic Topic[int]
+	sub := topic.Subscribe(3, nil)
+	defer sub.Close()
+	for i := range 7 {
+		topic.Publish(i)
+	}
+	var seen []string
+	enough := errors.New("enough")
+	err := sub.Each(t.Context(), func(v, missed int) (bool, error) {
+		if seen = append(seen, fmt.Sprint(v, missed)); v == 2 {
+			return true, enough
+		}
+		return v == 1, nil
+	})
+	if got := fmt.Sprint(seen); !errors.Is(err, enough) || got != "[0 4 1 4 2 0]" {
+		t.Errorf("%s %v", got, err)
 	}
 }
 

@@ -200,6 +200,45 @@ func TestFollowIsToldWhatItMissed(t *testing.T) {
 	}
 }
 
+// TestWhatIsFilteredOutTakesNoCountWithIt: a follower that asks for some lines alone
+// is told what it missed before the next of them.
+func TestWhatIsFilteredOutTakesNoCountWithIt(t *testing.T) {
+	s := open(t)
+	w := s.Writer("cart", "cart-1", Stdout)
+	fmt.Fprintln(w, "wanted")
+	entered, release, end := make(chan struct{}), make(chan struct{}), errors.New("end")
+	missed, done := 0, make(chan error)
+	go func() {
+		first := true
+		done <- s.Follow(t.Context(), Query{Grep: regexp.MustCompile("wanted")}, func(lines []Line) error {
+			if first {
+				first = false
+				close(entered)
+				<-release // a frozen viewer
+				return nil
+			}
+			missed = lines[0].Missed
+			return end
+		})
+	}()
+	<-entered
+	for range followQueue + 10 {
+		fmt.Fprintln(w, "noise")
+	}
+	close(release)
+	for {
+		fmt.Fprintln(w, "wanted") // one of them finds room
+		select {
+		case err := <-done:
+			if !errors.Is(err, end) || missed < 10 {
+				t.Errorf("missed %d, %v", missed, err)
+			}
+			return
+		default:
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("2026-01-01T00:00:00.000000000Z cart-1 stdout hello\n"))
 	f.Fuzz(func(t *testing.T, line []byte) {

@@ -132,23 +132,14 @@ func (s *Store) Follow(ctx context.Context, q Query, emit func([]Line) error) er
 	if err := emit(collect(past, &q)); err != nil {
 		return err
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case b := <-sub.C():
-			lines := b.lines(&q, nil)
-			if missed := sub.Missed(); missed > 0 && len(lines) > 0 {
-				lines[0].Missed = missed
-			}
-			if len(lines) == 0 {
-				continue
-			}
-			if err := emit(lines); err != nil {
-				return err
-			}
+	return sub.Each(ctx, func(b *batch, missed int) (told bool, err error) {
+		lines := b.lines(&q, nil)
+		if len(lines) == 0 {
+			return false, nil
 		}
-	}
+		lines[0].Missed = missed
+		return true, emit(lines)
+	})
 }
 
 // Writer returns a writer for one stream of an instance. Close it to store an
