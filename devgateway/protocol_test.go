@@ -36,6 +36,20 @@ func eachProtocol(t *testing.T, config Config, routes []Route, service http.Hand
 	}
 }
 
+// begin sends a request and returns its answer when the head is there.
+func begin(ctx context.Context, t *testing.T, client *http.Client, method, url string, body io.Reader) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
 var open1 = []Route{{Service: "s", Prefix: "/", Auth: AuthNone}}
 
 func TestInformationalAnswers(t *testing.T) {
@@ -53,15 +67,7 @@ func TestInformationalAnswers(t *testing.T) {
 			hints = append(hints, fmt.Sprint(code, " ", h.Get("Link")))
 			return nil
 		}})
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := read(t, res)
+		got := read(t, begin(ctx, t, client, http.MethodGet, r.url, nil))
 		if want := "[103 </0.css>; rel=preload 103 </1.css>; rel=preload 103 </2.css>; rel=preload]"; fmt.Sprint(hints) != want || got.body != "done" || got.Header.Get("Link") != "" {
 			t.Errorf("%v, then %q %v", hints, got.body, got.Header)
 		}
@@ -151,14 +157,7 @@ func TestLargeBodiesAreStreamed(t *testing.T) {
 	}
 	eachProtocol(t, Config{}, open1, service, func(t *testing.T, r *rig, client *http.Client) {
 		sum := sha256.New()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url, io.TeeReader(io.LimitReader(zeros{}, size), sum))
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		res := begin(t.Context(), t, client, http.MethodPost, r.url, io.TeeReader(io.LimitReader(zeros{}, size), sum))
 		defer res.Body.Close()
 		in := bufio.NewReader(res.Body)
 		line, err := in.ReadString('\n')
@@ -189,14 +188,7 @@ func TestBodiesAreNotGathered(t *testing.T) {
 		up.HTTP2 = true // a body in both directions at once is HTTP/2's
 		r.SetInstances(one("s", up))
 		body, feed := io.Pipe()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := r.h2.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		res := begin(t.Context(), t, r.h2, http.MethodPost, r.url, body)
 		out := bufio.NewReader(res.Body)
 		for i := range 5 {
 			if _, err := fmt.Fprintln(feed, i); err != nil {
@@ -234,14 +226,7 @@ func TestServerSentEvents(t *testing.T) {
 		defer cancel()
 		path, next := "/"+t.Name(), make(chan int)
 		channels.Store(path, next)
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		res := begin(ctx, t, client, http.MethodGet, r.url+path, nil)
 		defer res.Body.Close()
 		out := bufio.NewReader(res.Body)
 		for i := range 5 {
