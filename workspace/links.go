@@ -37,9 +37,41 @@ type edge struct{ caller, callee string }
 
 type link struct {
 	edge
-	lns   []net.Listener // the last is the one that services are told
+	port  int // that the manifest fixes; 0: none
 	tcp   bool
-	close chan struct{} // closed when it is not wanted any more
+	lns   []net.Listener // the last is the one that services are told
+	close chan struct{}  // closed when it is not wanted any more
+}
+
+// newLink is a link to a callee, which is nil where it is no part of the run.
+func newLink(e edge, callee *manifest.Service) *link {
+	l := &link{edge: e, tcp: callee != nil && callee.Protocol == "tcp", close: make(chan struct{})}
+	if e.caller == "" {
+		l.port = callee.Port
+	}
+	return l
+}
+
+// serves reports that an open link is what a manifest wants now.
+func (l *link) serves(callee *manifest.Service) bool {
+	now := newLink(l.edge, callee)
+	return now.port == l.port && (callee == nil || now.tcp == l.tcp)
+}
+
+// shut gives the ports up.
+func (l *link) shut() {
+	for _, ln := range l.lns {
+		ln.Close()
+	}
+}
+
+func (l *link) closed() bool {
+	select {
+	case <-l.close:
+		return true
+	default:
+		return false
+	}
 }
 
 func newLinks(g *devgateway.Gateway, s *State, serving *serving, free bool, warn func(string)) *links {
@@ -69,8 +101,9 @@ func (l *links) apply(ctx context.Context, services []*manifest.Service, outside
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for e, link := range l.open {
-		if _, ok := wanted[e]; !ok {
+		if callee, ok := wanted[e]; !ok || !link.serves(callee) {
 			close(link.close)
+			link.shut() // at once: its successor may want the same port
 			delete(l.open, e)
 		}
 	}
@@ -115,7 +148,7 @@ func (l *links) add(ctx context.Context, e edge, callee *manifest.Service) error
 		}
 		lns = append(lns, beside)
 	}
-	link := &link{edge: e, tcp: callee != nil && callee.Protocol == "tcp", close: make(chan struct{})}
+	link := newLink(e, callee)
 	l.open[e] = link
 	for _, ln := range lns {
 		l.serveAlso(link, ln)
@@ -187,7 +220,7 @@ func (l *links) serve(ctx context.Context, link *link, ln net.Listener) error {
 	if link.tcp {
 		serve = l.gateway.ServeTCPLink
 	}
-	if err := serve(ctx, ln, link.caller, link.callee); err != nil && ctx.Err() == nil {
+	if err := serve(ctx, ln, link.caller, link.callee); err != nil && ctx.Err() == nil && !link.closed() {
 		l.warn(fmt.Sprintf("the link from %s to %s ended: %v", link.caller, link.callee, err))
 	}
 	return nil
@@ -230,8 +263,6 @@ func (l *links) shut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, link := range l.open {
-		for _, ln := range link.lns {
-			ln.Close()
-		}
+		link.shut()
 	}
 }

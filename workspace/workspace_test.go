@@ -231,6 +231,36 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestLinksFollowTheManifest: another fixed port, and another protocol at the address
+// that callers were told.
+func TestLinksFollowTheManifest(t *testing.T) {
+	w := openWorkspace(t, twoServices)
+	before := w.links.address("web-app", "api")
+	changed := strings.NewReplacer("port: 19417", "port: 19418", "api: {dir: .,", "api: {dir: ., protocol: tcp,").Replace(twoServices)
+	os.WriteFile(filepath.Join(w.Manifest().Dir, "mesh.yaml"), []byte(changed), 0o600)
+	next, err := w.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.manifest, w.selected = next, next.Services
+	w.mu.Unlock()
+	if err := w.configure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ports := w.FixedPorts(); len(ports) != 1 || ports[0].URL != "http://127.0.0.1:19418" {
+		t.Errorf("%+v", ports)
+	}
+	if ln, err := listen(19417); err != nil {
+		t.Error("the port that was fixed before is still held:", err)
+	} else {
+		ln.Close()
+	}
+	if link := w.links.open[edge{"web-app", "api"}]; !link.tcp || w.links.address("web-app", "api") != before {
+		t.Errorf("tcp: %t, at %s instead of %s", link.tcp, w.links.address("web-app", "api"), before)
+	}
+}
+
 func TestTokensAreTheWorkspaces(t *testing.T) {
 	w := openWorkspace(t, twoServices)
 	token, err := w.Token(t.Context(), devidentity.TokenRequest{User: "alice"})
