@@ -59,6 +59,8 @@ func (f *files) serve(w *writer, r *http.Request) *problem {
 		w.Header().Set("Location", toSlash.location)
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return nil
+	case errors.Is(err, errNoApp):
+		return notBuilt("the folder " + f.dir + " has no " + index + " (yet), the page of the app")
 	case errors.Is(err, fs.ErrPermission):
 		return &problem{status: http.StatusForbidden, cause: r.URL.Path + " cannot be read: its file is not readable for this user"}
 	case err != nil: // also a name that is too long, or leads out of the folder
@@ -74,11 +76,14 @@ func (f *files) serve(w *writer, r *http.Request) *problem {
 }
 
 func noFolder(dir string, err error) *problem {
-	cause := "the folder " + dir + " cannot be read: " + plainCause(err)
 	if errors.Is(err, fs.ErrNotExist) {
-		cause = "the folder " + dir + " is not there (yet): build the front end"
+		return notBuilt("the folder " + dir + " is not there (yet)")
 	}
-	return &problem{status: http.StatusServiceUnavailable, cause: cause, retry: 1}
+	return &problem{status: http.StatusServiceUnavailable, cause: "the folder " + dir + " cannot be read: " + plainCause(err), retry: 1}
+}
+
+func notBuilt(cause string) *problem {
+	return &problem{status: http.StatusServiceUnavailable, cause: cause + ": build the front end", retry: 1}
 }
 
 // addSlash says that a path is a folder's, whose page needs a slash behind it: it
@@ -92,14 +97,29 @@ func (e *addSlash) Error() string { return "a folder" }
 func (f *files) open(root *os.Root, r *http.Request) (*os.File, fs.FileInfo, error) {
 	name := f.name(r.URL.Path)
 	file, info, err := openRegular(root, name)
-	if errors.Is(err, errFolder) {
-		if file, info, err = openRegular(root, path.Join(name, index)); err == nil && !strings.HasSuffix(r.URL.Path, "/") {
+	switch slash := strings.HasSuffix(r.URL.Path, "/"); {
+	case err == nil && slash && f.only == "":
+		file.Close()
+		err = fs.ErrNotExist // only a folder has a slash behind it
+	case errors.Is(err, errFolder):
+		if file, info, err = openRegular(root, path.Join(name, index)); err == nil && !slash {
 			file.Close()
 			return nil, nil, &addSlash{slashed(r)}
 		}
 	}
 	if err != nil && f.spa && !errors.Is(err, fs.ErrPermission) && wantsPage(r) {
-		return openRegular(root, index)
+		return openApp(root)
+	}
+	return file, info, err
+}
+
+var errNoApp = errors.New("no page of the app")
+
+// openApp opens the page of a single-page app.
+func openApp(root *os.Root) (*os.File, fs.FileInfo, error) {
+	file, info, err := openRegular(root, index)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errNoApp
 	}
 	return file, info, err
 }
@@ -166,5 +186,5 @@ func slashed(r *http.Request) string {
 // which must not be answered with a page: browsers say that they want HTML when
 // they go somewhere, and files have an ending.
 func wantsPage(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), "text/html") || path.Ext(r.URL.Path) == ""
+	return strings.Contains(r.Header.Get("Accept"), "text/html") || path.Ext(strings.TrimSuffix(r.URL.Path, "/")) == ""
 }

@@ -46,7 +46,7 @@ func TestStaticFiles(t *testing.T) {
 		"/": "200 <title>home</title>", "/index.html": "200 <title>home</title>", "/assets/app.js": "200 app", "/docs/": "200 docs", "/a%20b.txt": "200 space",
 		"/app/": "200 <title>home</title>", "/app/assets/app.js": "200 app", "/one": "200 0123456789", "/inside.js": "200 app", "/.well-known/security.txt": "200 contact",
 		"/docs": "307 ./docs/", "/docs?a=b": "307 ./docs/?a=b", "/app": "307 ./app/",
-		"/empty/": "404", "/empty": "404", "/assets/": "404", "/nothing": "404", "/assets/app.js/": "200 app", "/assets//app.js": "404",
+		"/empty/": "404", "/empty": "404", "/assets/": "404", "/nothing": "404", "/assets/app.js/": "404", "/assets//app.js": "404",
 		"/.env": "404", "/.git/config": "404", "/.git/": "404", "/escape.txt": "404", "/absolute.txt": "404", "/out/secret.txt": "404", "/out/": "404",
 		"/dangling": "404", "/loop": "404", "/index.html.d/": "404", "/one/x": "404", "/" + strings.Repeat("a", 3000): "404",
 		"/%2e%2e/secret.txt": "400", "/..%2fsecret.txt": "400", "/assets/..;/index.html": "400", "/mine/": "401",
@@ -128,7 +128,7 @@ func TestSinglePageApp(t *testing.T) {
 	}{
 		{"/", browser, 200, "home"}, {"/cart/7", browser, 200, "home"}, {"/cart/7", "*/*", 200, "home"}, {"/users/john.doe", browser, 200, "home"},
 		{"/assets/app.js", "*/*", 200, "app"}, {"/assets/old.js", "*/*", 404, ""}, {"/empty/", browser, 200, "home"}, {"/docs/", browser, 200, "docs"},
-		{"/.env", "*/*", 404, ""}, {"/api/x", browser, 200, "hello"}, {"/api", browser, 200, "home"},
+		{"/.env", "*/*", 404, ""}, {"/assets/app.js/", "*/*", 404, ""}, {"/assets/app.js/", browser, 200, "home"}, {"/api/x", browser, 200, "hello"}, {"/api", browser, 200, "home"},
 	} {
 		got := r.do("GET", tt.path, nil, "Accept", tt.accept)
 		if got.StatusCode != tt.status || !strings.Contains(got.body, tt.body) {
@@ -145,6 +145,12 @@ func TestAFrontEndThatIsNotBuiltYet(t *testing.T) {
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/": 503, "/cart/7": 503, "/app.js": 404} {
+		got := r.do("GET", path, nil)
+		if got.StatusCode != want || want == 503 && !strings.Contains(got.body, "has no index.html (yet), the page of the app: build the front end") {
+			t.Errorf("%s without index.html: %s %s", path, got.Status, got.body)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("built"), 0o600); err != nil {
 		t.Fatal(err)
