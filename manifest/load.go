@@ -114,8 +114,12 @@ func (l *loader) glob(i int, glob string) {
 			l.file(path)
 		}
 	}
-	if !found && !strings.ContainsAny(glob, "*?[") {
+	switch {
+	case found || err != nil:
+	case !strings.ContainsAny(glob, "*?["):
 		l.problems = append(l.problems, l.source.problem([]any{"services", i}, "no %s in %s", ServiceFile, glob))
+	case l.doc.Services.Globs != nil: // a new workspace has none yet
+		l.ws.Warnings = append(l.ws.Warnings, l.source.problem([]any{"services", i}, "no folder that matches %s has a %s", glob, ServiceFile))
 	}
 }
 

@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -193,6 +194,17 @@ func TestWarnings(t *testing.T) {
 	}
 	if ws := loadShop(t); len(ws.Warnings) > 0 {
 		t.Errorf("warned of %v", ws.Warnings)
+	}
+	for text, want := range map[string]string{
+		"services: [nope/*, a]\n": "[mesh.yaml:3:12: no folder that matches nope/* has a mesh.service.yaml]",
+		"services: [\"*\"]\n":     "[]",
+		"":                        "[]", // a new workspace
+		"services: [a]\ngateway: {routes: [{prefix: /, static: a, spa: true}, {prefix: /b, static: b}]}\n": "[mesh.yaml:4:40: a has no index.html yet: the gateway answers pages with 503 until it has mesh.yaml:4:76: b is not there yet: the gateway answers 503 until it is]",
+	} {
+		ws, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\n"+text+"-- a/mesh.service.yaml --\nversion: 1\nname: a\nrun: a\n"))))
+		if err != nil || fmt.Sprint(ws.Warnings) != want {
+			t.Errorf("%q: %v %v", text, ws.Warnings, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -110,14 +111,36 @@ func (c *routeChecker) files() {
 	case route.SPA && route.Prefix == "":
 		c.fail("spa", "spa goes with a prefix: a path has one file")
 	case errors.Is(err, fs.ErrNotExist):
-		c.ws.Warnings = append(c.ws.Warnings, c.source.problem(c.key("static"), "%s is not there yet: the gateway answers 503 until it is", c.place(route.Static)))
+		c.warnFiles("%s is not there yet: the gateway answers 503 until it is", c.place(route.Static))
 	case err != nil:
 		c.fail("static", "%s: %s", c.place(route.Static), readFailure(err))
 	case route.Prefix != "" && !info.IsDir():
 		c.fail("static", "%s is no folder: one file is served with path", c.place(route.Static))
 	case route.Path != "" && info.IsDir():
 		c.fail("static", "%s is a folder: it is served with prefix", c.place(route.Static))
+	case route.SPA && !exists(filepath.Join(route.Static, "index.html")):
+		c.warnFiles("%s has no index.html yet: the gateway answers pages with 503 until it has", c.place(route.Static))
 	}
+	if route.Static != "" {
+		c.filesOnly("methods", "the gateway reads files for GET and HEAD, and answers 405 to anything else")
+		c.filesOnly("retries", "a file is read from disk, and nothing is sent that could be sent again")
+	}
+}
+
+func (c *routeChecker) warnFiles(format string, args ...any) {
+	c.ws.Warnings = append(c.ws.Warnings, c.source.problem(c.key("static"), format, args...))
+}
+
+// filesOnly refuses a key that would mean nothing beside static.
+func (c *routeChecker) filesOnly(key, why string) {
+	if _, _, given := c.source.of(c.key(key)).lookup(c.key(key)); given {
+		c.failAt(c.key(key), "%s has no meaning beside static: %s", key, why)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // headers holds that a request can have them: the gateway removes those that say

@@ -365,7 +365,7 @@ type Route struct {
 	Path string `yaml:"path,omitempty" json:"path,omitempty"`
 	// Prefix of the path.
 	Prefix string `yaml:"prefix,omitempty" json:"prefix,omitempty"`
-	// Methods that match; any unless given.
+	// Methods that match; any unless given. Not beside static.
 	Methods []string `yaml:"methods,omitempty" json:"methods,omitempty"`
 	// Headers that must have these values.
 	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`
@@ -381,7 +381,7 @@ type Route struct {
 	StripPrefix bool `yaml:"strip_prefix,omitempty" json:"strip_prefix,omitempty"`
 	// RateLimit; that of the gateway unless given.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
-	// Retries; those of the gateway unless given.
+	// Retries; those of the gateway unless given. Not beside static.
 	Retries *Retries `yaml:"retries,omitempty" json:"retries,omitempty"`
 	// BodyLimit in bytes; none unless given.
 	BodyLimit int64 `yaml:"body_limit,omitempty" json:"body_limit,omitempty" jsonschema:"minimum=1"`
