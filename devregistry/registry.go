@@ -128,6 +128,9 @@ func (r *Registry) Deregister(id string) {
 	r.removeService(id)
 }
 
+// Err says why keys are not kept on disk now; nil: they are.
+func (r *Registry) Err() error { return r.keys.Err() }
+
 // Passing returns the instances of one service whose own checks all pass, sorted by
 // ID. Checks of the node, which anybody may register, are for those who ask over
 // HTTP and DNS.

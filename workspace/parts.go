@@ -99,8 +99,10 @@ func (w *Workspace) Problems() []string {
 	if err := w.logs.Err(); err != nil {
 		problems = append(problems, "logs are not kept on disk: "+err.Error())
 	}
-	if err := w.broker.Err(); err != nil {
-		problems = append(problems, err.Error())
+	for _, err := range []error{w.broker.Err(), w.registry.Err()} {
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
 	}
 	if w.issuer != nil && w.issuer.Err() != nil {
 		problems = append(problems, w.issuer.Err().Error())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,6 +102,27 @@ func (s *small) stream() jetstream.JetStream {
 	return js
 }
 
+// putKey writes a key into the registry.
+func (s *small) putKey(key, value string) {
+	s.t.Helper()
+	var status struct{ Registry struct{ URL string } }
+	if err := json.Unmarshal([]byte(s.mesh("status", "-q", "-o", "json")), &status); err != nil {
+		s.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPut, status.Registry.URL+"/v1/kv/"+key, strings.NewReader(value))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		s.t.Errorf("put a key: %s", res.Status)
+	}
+}
+
 // TestAFullDisk fills the disk under a running workspace: services run on, no
 // event is acknowledged that is not kept, every command says what is the matter,
 // and once there is room all goes on by itself.
@@ -129,6 +151,8 @@ services:
 	}
 	s.fill()
 	eventually(t, 30*time.Second, "a word about the disk", func() bool { return strings.Contains(s.mesh("ps"), "no space left on device") })
+	s.putKey("k", "v")
+	eventually(t, 30*time.Second, "a word about the registry's keys", func() bool { return strings.Contains(s.mesh("status"), "the registry's keys are not kept on disk") })
 	for range 200 { // the broker may have room in a block that it has begun
 		n, err := publish()
 		if err != nil {

@@ -92,8 +92,24 @@ func (s *Store) load() error {
 	return nil
 }
 
+// Err says why the newest entries are not in the file; nil: they are, or will be
+// in a moment.
+func (s *Store) Err() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.failed
+}
+
 // save writes the file when it is behind.
 func (s *Store) save() error {
+	err := s.write()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
+	return err
+}
+
+func (s *Store) write() error {
 	s.mu.RLock()
 	entries := s.entries
 	s.mu.RUnlock()
@@ -113,7 +129,7 @@ func (s *Store) save() error {
 		err = atomicfile.Write(s.file, data, 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("keep the registry's keys: %w", err)
+		return fmt.Errorf("the registry's keys are not kept on disk: %w", err)
 	}
 	s.saved = entries
 	return nil

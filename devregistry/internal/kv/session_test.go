@@ -198,14 +198,18 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 		do(t, s, Op{Verb: Set, Key: "a"})
 		time.Sleep(behind + time.Millisecond)
 		synctest.Wait()
-		if !strings.Contains(said.String(), "keep the registry's keys") {
-			t.Errorf("said %q", said)
+		const want = "the registry's keys are not kept on disk: "
+		if err := s.Err(); !strings.Contains(said.String(), want) || err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("said %q; a problem: %v", said, err)
 		}
 		os.Remove(filepath.Join(dir, "data"))
 		time.Sleep(again)
 		synctest.Wait()
 		if _, err := os.Stat(file); err != nil {
 			t.Errorf("not written once it can be: %v", err)
+		}
+		if err := s.Err(); err != nil {
+			t.Errorf("still a problem: %v", err)
 		}
 		stop()
 	})

@@ -58,6 +58,7 @@ type Store struct {
 	changed  chan struct{}            // closed and replaced when a session comes or goes
 	delays   map[string]time.Duration // keys that may not be locked before that time since epoch
 	saved    *iradix.Tree[*Entry]     // what the file has; Run's own
+	failed   error                    // why it has not all
 }
 
 // Open returns the store that the file holds; one that does not exist is an
