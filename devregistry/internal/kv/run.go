@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ebef7166/mesh/internal/atomicfile"
@@ -76,6 +77,9 @@ func (s *Store) load() error {
 	}
 	if err == nil && k.Version != 1 {
 		err = fmt.Errorf("version %d is not known", k.Version)
+	}
+	if err == nil && slices.Contains(k.Entries, nil) {
+		err = errors.New("an entry is null")
 	}
 	if err != nil {
 		return fmt.Errorf("read the kept keys: %s: %w; move the file away to begin without any", s.file, err)

@@ -175,7 +175,7 @@ func TestKeysAreKept(t *testing.T) {
 }
 
 func TestFileThatCannotBeRead(t *testing.T) {
-	for _, text := range []string{"{", `{"version":2}`} {
+	for _, text := range []string{"{", `{"version":2}`, `{"version":1,"entries":[null]}`} {
 		file := filepath.Join(t.TempDir(), "keys.json")
 		os.WriteFile(file, []byte(text), 0o600)
 		if _, err := Open(file, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "keys.json") || !strings.Contains(err.Error(), "move the file away") {
