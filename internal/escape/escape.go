@@ -12,13 +12,20 @@ import (
 // reach the clipboard or pretend to be another line: control characters are
 // written as \x1b, \r or \u202e. Colours (SGR sequences, ECMA-48 section
 // 8.3.117) are dropped, tabs are kept.
-func Terminal(text string) string {
+func Terminal(text string) string { return escaped(text, colour) }
+
+// Visible is Terminal for text that nobody prints in colours, such as what a request
+// asked for: colours are written as what they are, and nothing is dropped.
+func Visible(text string) string { return escaped(text, func(string) int { return 0 }) }
+
+// escaped leaves out as much as drop says that text begins with.
+func escaped(text string, drop func(string) int) string {
 	if plain(text) {
 		return text
 	}
 	var b strings.Builder
 	for i := 0; i < len(text); {
-		if n := colour(text[i:]); n > 0 {
+		if n := drop(text[i:]); n > 0 {
 			i += n
 			continue
 		}

@@ -26,12 +26,21 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+func TestVisible(t *testing.T) {
+	for in, want := range map[string]string{"plain\ttext": "plain\ttext", "/\x1b[31mred\x1b[0m": `/\x1b[31mred\x1b[0m`, "over\rwrite": `over\rwrite`} {
+		if got := Visible(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
 func FuzzTerminal(f *testing.F) {
 	f.Add("\x1b]0;title\x07")
 	f.Fuzz(func(t *testing.T, text string) {
-		out := Terminal(text)
-		if !utf8.ValidString(out) || strings.ContainsAny(out, "\x1b\r\n\x07\x00") {
-			t.Errorf("%q became %q", text, out)
+		for _, out := range []string{Terminal(text), Visible(text)} {
+			if !utf8.ValidString(out) || strings.ContainsAny(out, "\x1b\r\n\x07\x00") {
+				t.Errorf("%q became %q", text, out)
+			}
 		}
 	})
 }

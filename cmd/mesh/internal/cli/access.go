@@ -30,7 +30,7 @@ func (p *accessPrinter) print(l devgateway.AccessLine) error {
 	if l.Missed > 0 {
 		fmt.Fprintf(p.d.streams.Err, "mesh: %d requests were missed: this terminal is too slow for them\n", l.Missed)
 	}
-	text := l.Start.Local().Format("15:04:05.000 ") + escape.Terminal(l.String())
+	text := l.Start.Local().Format("15:04:05.000 ") + escape.Visible(l.String())
 	if p.colours && l.Status >= 500 {
 		text = "\x1b[31m" + text + "\x1b[0m"
 	}
