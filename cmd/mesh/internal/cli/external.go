@@ -1,13 +1,15 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ebef7166/mesh/manifest"
 )
 
-// parseExternal reads --external SERVICE=ADDR.
-func parseExternal(m *manifest.Workspace, pairs []string) (map[string]string, error) {
+// parseExternal reads --external SERVICE=ADDR; except are the services that are
+// left out altogether.
+func parseExternal(m *manifest.Workspace, pairs, except []string) (map[string]string, error) {
 	addresses := map[string]string{}
 	for _, pair := range pairs {
 		name, address, ok := strings.Cut(pair, "=")
@@ -20,6 +22,12 @@ func parseExternal(m *manifest.Workspace, pairs []string) (map[string]string, er
 		}
 		if s, known := m.Service(name); known && !s.Listens() {
 			return nil, usageError("--external %s: %s is a %s, without a port; --except %s leaves it to you", pair, name, s.Kind, name)
+		}
+		if before := addresses[name]; before != "" {
+			return nil, usageError("--external %s: %s is at %s already: give its address once", pair, name, before)
+		}
+		if slices.Contains(except, name) {
+			return nil, usageError("--external %s: --except leaves %s out: give one of the two", pair, name)
 		}
 		addresses[name] = at
 	}

@@ -124,7 +124,7 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 		return usageError("--driver %s: it takes process or container", o.driver)
 	}
 	m.UseDriver(o.driver)
-	if o.elsewhere, err = parseExternal(m, o.external); err != nil {
+	if o.elsewhere, err = parseExternal(m, o.external, o.except); err != nil {
 		return err
 	}
 	if _, err := m.Select(o.selection()); err != nil {
