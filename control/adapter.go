@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -149,7 +150,10 @@ func (a *adapter) Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, erro
 
 func (a *adapter) Token(ctx context.Context, r TokenRequest) (string, error) {
 	token, err := a.Workspace.Token(ctx, devidentity.TokenRequest{User: r.User, Client: r.Client, Scopes: r.Scopes, TTL: r.Expires})
-	if err != nil {
+	switch {
+	case errors.Is(err, workspace.ErrNotOurs):
+		return "", &Error{err.Error(), CodeFailed}
+	case err != nil:
 		return "", &Error{err.Error(), CodeUnknown}
 	}
 	return token, nil

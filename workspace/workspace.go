@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -224,9 +225,12 @@ func (w *Workspace) RotateKeys() (devidentity.Rotation, error) {
 	return w.identity.Rotate()
 }
 
-// errNotOurs says why something of the identity provider cannot be done.
+// ErrNotOurs says that something of the identity provider cannot be done, since the
+// workspace has an issuer of its own.
+var ErrNotOurs = errors.New("only that provider makes tokens and keys")
+
 func (w *Workspace) errNotOurs() error {
-	return fmt.Errorf("identity.issuer is %s: only that provider makes tokens and keys", w.urls["identity"])
+	return fmt.Errorf("identity.issuer is %s: %w", w.urls["identity"], ErrNotOurs)
 }
 
 // Routes are the gateway's.
