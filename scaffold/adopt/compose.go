@@ -46,6 +46,7 @@ func Compose(dir string, files, names []string) (*Result, error) {
 		return nil, err
 	}
 	c.top(doc)
+	c.needed(doc.get("services"), map[string]bool{})
 	for _, key := range doc.get("services").keys() {
 		c.take(key, doc.get("services").get(key))
 	}
@@ -78,6 +79,25 @@ func (c *composer) top(doc node) {
 		case key == "services", key == "version", strings.HasPrefix(key, "x-"):
 		default:
 			c.note(n.problem("%s is not translated%s", key, because[key]))
+		}
+	}
+}
+
+// needed says once of each variable that Compose would not start without (${NAME:?why})
+// and that .env does not have.
+func (c *composer) needed(n node, said map[string]bool) {
+	for _, key := range n.keys() {
+		c.needed(n.get(key), said)
+	}
+	if _, list := n.value.([]any); list {
+		for _, item := range n.items() {
+			c.needed(item, said)
+		}
+	}
+	for name, why := range required(n.text(), c.env) {
+		if !said[name] {
+			said[name] = true
+			c.note(n.problem("%s must be set%s: write it into .env", name, why))
 		}
 	}
 }

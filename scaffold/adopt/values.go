@@ -1,6 +1,7 @@
 package adopt
 
 import (
+	"maps"
 	"regexp"
 	"strings"
 )
@@ -76,6 +77,29 @@ func resolved(text string, env map[string]string) string {
 		return value
 	})
 	return strings.ReplaceAll(out, "$$", "$")
+}
+
+// required are the variables of text that have to have a value and have none, with
+// what is said of that.
+func required(text string, env map[string]string) map[string]string {
+	missing := map[string]string{}
+	eachVariable(text, func(name, operator, operand string) string {
+		value, set := env[name]
+		if strings.HasPrefix(operator, ":") {
+			set = value != ""
+		}
+		switch {
+		case set:
+		case strings.HasSuffix(operator, "?") && operand != "":
+			missing[name] = " (" + operand + ")"
+		case strings.HasSuffix(operator, "?"):
+			missing[name] = ""
+		case strings.HasSuffix(operator, "-"):
+			maps.Copy(missing, required(operand, env))
+		}
+		return ""
+	})
+	return missing
 }
 
 // words splits a command as a shell does, quotes and all; nothing is expanded.
