@@ -2,15 +2,17 @@ package runtime
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/ebef7166/mesh/manifest"
 )
 
 // buildQueue runs one build at a time. A newer request ends the build under way;
-// what that had not reported yet is built together with the newer. A request may
-// ask to hold the results until release: what is being saved may not be
-// complete.
+// what that had not reported yet is built together with the newer. But a build
+// command that was ended so is not ended again by a request for its own service:
+// what it writes may be the cause. A request may ask to hold the results until
+// release: what is being saved may not be complete.
 type buildQueue struct {
 	builder Builder
 	report  func(service string, a Artifact, err error)
@@ -19,11 +21,12 @@ type buildQueue struct {
 	mu      sync.Mutex
 	pending map[string]*manifest.Service
 	cancel  context.CancelFunc // of the build under way; nil: none
+	ended   map[string]bool    // services whose build command was ended and has not been through since
 	held    chan struct{}      // closed by release; nil: nothing is held
 }
 
 func newBuildQueue(b Builder, report func(string, Artifact, error)) *buildQueue {
-	return &buildQueue{builder: b, report: report, wake: make(chan struct{}, 1), pending: map[string]*manifest.Service{}}
+	return &buildQueue{builder: b, report: report, wake: make(chan struct{}, 1), pending: map[string]*manifest.Service{}, ended: map[string]bool{}}
 }
 
 // request asks for builds and returns at once.
@@ -41,7 +44,7 @@ func (q *buildQueue) request(services []*manifest.Service, hold bool) {
 	if len(q.pending) == 0 {
 		return
 	}
-	if q.cancel != nil {
+	if q.cancel != nil && slices.ContainsFunc(services, func(s *manifest.Service) bool { return !q.ended[s.Name] }) {
 		q.cancel()
 	}
 	select {
@@ -106,6 +109,7 @@ func (q *buildQueue) build(ctx context.Context) {
 		q.mu.Lock()
 		_, open := batch[name]
 		delete(batch, name)
+		delete(q.ended, name)
 		q.mu.Unlock()
 		if open {
 			q.report(name, a, err)
@@ -115,6 +119,7 @@ func (q *buildQueue) build(ctx context.Context) {
 	defer q.mu.Unlock()
 	q.cancel = nil
 	for name, s := range batch { // unreported: the build was ended
+		q.ended[name] = !s.Build.Empty()
 		if q.pending[name] == nil {
 			q.pending[name] = s
 		}

@@ -142,10 +142,10 @@ func (w *Workspace) identify() (tokens *devidentity.Verifier, err error) {
 
 func (w *Workspace) supervise() {
 	env := environment{ws: w, ports: &w.ports}
-	builder := &build.Builder{Dir: w.manifest.Dir, Bin: w.state.Path("bin"), Logs: w.logs, Environment: env, Processes: w.processes,
+	w.builder = &build.Builder{Dir: w.manifest.Dir, Bin: w.state.Path("bin"), Logs: w.logs, Environment: env, Processes: w.processes,
 		Images:   func() build.Images { return w.containers.Load() },
 		Progress: func(service, text string) { w.supervisor.Progress(service, text) }}
-	w.supervisor = runtime.New(runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: builder,
+	w.supervisor = runtime.New(runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: w.builder,
 		Processes: runtime.Processes{Driver: w.processes}, Containers: func() runtime.Driver { return w.containers.Load() }})
 }
 

@@ -104,10 +104,15 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 }
 
 func (s *saves) prepare(paths []string) {
-	changed := affected(s.Manifest().Services, s.running(), readModules(s.Manifest().Dir), paths)
+	all, modules := s.Manifest().Services, readModules(s.Manifest().Dir)
+	changed := affected(all, s.running(), modules, paths)
 	var names []string
 	for _, svc := range s.running() {
-		if file := changed[svc.Name]; file != "" && s.reload(svc, file) {
+		file := changed[svc.Name]
+		if file != "" && !svc.Build.Empty() {
+			file = affected(all, []*manifest.Service{svc}, modules, s.builder.Changed(svc, paths))[svc.Name]
+		}
+		if file != "" && s.reload(svc, file) {
 			names = append(names, svc.Name)
 		}
 	}
@@ -121,15 +126,23 @@ func (s *saves) reload(svc *manifest.Service, file string) bool {
 	if rel, err := filepath.Rel(s.Manifest().Dir, file); err == nil {
 		file = rel
 	}
-	ok, say := s.storms.allow(svc, file, time.Now())
-	if say != "" {
-		s.log.Warn(say)
+	ok := s.building(svc.Name) // all that comes meanwhile makes for one build more
+	if !ok {
+		var say string
+		if ok, say = s.storms.allow(svc, file, time.Now()); say != "" {
+			s.log.Warn(say)
+		}
 	}
 	if ok {
 		log := s.logs.Writer(svc.Name, svc.Name, logs.Build)
 		fmt.Fprintln(log, file+" was saved")
 	}
 	return ok
+}
+
+func (s *saves) building(service string) bool {
+	now, _ := s.supervisor.Look(service).Service(service)
+	return now.Building
 }
 
 // ignored is what mesh and builds write themselves. Where a service says what is

@@ -21,6 +21,7 @@ import (
 	"github.com/ebef7166/mesh/internal/keypair"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
+	"github.com/ebef7166/mesh/runtime/build"
 	"github.com/ebef7166/mesh/runtime/logs"
 	"github.com/ebef7166/mesh/runtime/process"
 )
@@ -68,6 +69,7 @@ type Workspace struct {
 	containers  atomic.Pointer[containers] // nil: none has joined yet
 	joining     sync.Mutex                 // held while the first container joins
 	serving     *serving
+	builder     *build.Builder
 	supervisor  *runtime.Supervisor
 
 	dns       net.PacketConn          // of the registry, beside its listener

@@ -44,6 +44,9 @@ type Builder struct {
 	Processes   *process.Driver
 	Images      func() Images              // asked for containers alone; nil: there are none
 	Progress    func(service, text string) // may be called from any goroutine
+
+	mu    sync.Mutex
+	began map[string]*before // by service, when its build command began the last time
 }
 
 // Build implements runtime.Builder.
@@ -120,6 +123,7 @@ func (b *Builder) command(ctx context.Context, s *manifest.Service, version func
 	}
 	if !s.Build.Empty() {
 		b.Progress(s.Name, strings.Join(s.Build.Argv(), " "))
+		b.begin(s)
 		if err := b.run(ctx, s); err != nil {
 			return runtime.Artifact{}, err
 		}

@@ -97,7 +97,7 @@ func hashTree(h hash.Hash, dir string) error {
 			return nil // gone meanwhile
 		case err != nil:
 			return err
-		case d.IsDir() && path != dir && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+		case d.IsDir() && path != dir && uncounted(d.Name()):
 			return fs.SkipDir
 		case !d.IsDir():
 			hashStat(h, path)

@@ -69,7 +69,7 @@ func fingerprint(dir string) (string, error) {
 			return nil // gone meanwhile, or not ours to read
 		case err != nil:
 			return err
-		case d.IsDir() && path != dir && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+		case d.IsDir() && path != dir && uncounted(d.Name()):
 			return fs.SkipDir
 		case !d.Type().IsRegular():
 			return nil
@@ -81,6 +81,9 @@ func fingerprint(dir string) (string, error) {
 	})
 	return hex.EncodeToString(h.Sum(nil)[:8]), err
 }
+
+// uncounted are folders that hold nothing of a program's own.
+func uncounted(folder string) bool { return strings.HasPrefix(folder, ".") || folder == "node_modules" }
 
 func hashFile(h io.Writer, dir, path string, d fs.DirEntry) error {
 	info, err := d.Info()

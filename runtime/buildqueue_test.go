@@ -1,0 +1,53 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ebef7166/mesh/manifest"
+)
+
+// slowBuilder takes a second for each build and writes down how it ended.
+type slowBuilder struct{ ends []string }
+
+func (b *slowBuilder) Build(ctx context.Context, services []*manifest.Service, report func(string, Artifact, error)) {
+	select {
+	case <-ctx.Done():
+		b.ends = append(b.ends, "ended")
+	case <-time.After(time.Second):
+		b.ends = append(b.ends, "through")
+		for _, s := range services {
+			report(s.Name, Artifact{}, nil)
+		}
+	}
+}
+
+// TestABuildCommandIsEndedOnce: what it writes may be what asks for it again, so it
+// is let finish then; what the compiler does is always begun anew.
+func TestABuildCommandIsEndedOnce(t *testing.T) {
+	for want, s := range map[string]*manifest.Service{
+		"[ended through ended through]": {Name: "a", Build: manifest.Command{Shell: "make"}},
+		"[ended ended ended through]":   {Name: "a", Go: "."},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &slowBuilder{}
+			q := newBuildQueue(b, func(string, Artifact, error) {})
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); q.run(ctx) }()
+			for range 4 {
+				q.request([]*manifest.Service{s}, false)
+				time.Sleep(600 * time.Millisecond)
+			}
+			time.Sleep(5 * time.Second)
+			cancel()
+			<-ended
+			if got := fmt.Sprint(b.ends); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		})
+	}
+}
