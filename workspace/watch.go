@@ -126,7 +126,7 @@ func (s *saves) reload(svc *manifest.Service, file string) bool {
 	if rel, err := filepath.Rel(s.Manifest().Dir, file); err == nil {
 		file = rel
 	}
-	ok := s.building(svc.Name) // all that comes meanwhile makes for one build more
+	ok := !svc.Build.Empty() && s.building(svc.Name) // all that comes meanwhile makes for one build more
 	if !ok {
 		var say string
 		if ok, say = s.storms.allow(svc, file, time.Now()); say != "" {
