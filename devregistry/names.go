@@ -142,6 +142,7 @@ func (t told) plain(answer *dns.Msg, q dns.Question) {
 func (t told) srv(answer *dns.Msg, q dns.Question) {
 	target, ok := hostName(t.host)
 	if ip, err := netip.ParseAddr(t.host); err == nil {
+		ip = ip.Unmap()
 		ok, target = true, hex.EncodeToString(ip.AsSlice())+".addr."+datacenter+"."+domain
 		answer.Extra = append(answer.Extra, record(target, ip))
 	}

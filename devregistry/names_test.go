@@ -48,6 +48,7 @@ func TestNames(t *testing.T) {
 	r.Register(Instance{ID: "named-1", Service: "named", Address: "db.example.test", Port: 8004})
 	r.Register(Instance{ID: "Mixed-1", Service: "MixedCase", Address: "127.0.0.3", Port: 8005})
 	r.Register(Instance{ID: "odd-1", Service: "odd", Address: strings.Repeat("x", 64), Port: 1})
+	r.Register(Instance{ID: "mapped-1", Service: "mapped", Address: "::ffff:127.0.0.9", Port: 8005})
 	r.Register(Instance{ID: "node-1", Service: "node", Address: "127.0.0.4", Port: 1})
 	for _, tt := range []struct {
 		name  string
@@ -67,6 +68,8 @@ func TestNames(t *testing.T) {
 		{"_own._tcp.service.consul.", dns.TypeSRV, 0, "_own._tcp.service.consul. SRV 1 1 8003 7f000001.addr.dc1.consul."},
 		{"named.service.consul.", dns.TypeA, 0, "named.service.consul. CNAME db.example.test."},
 		{"named.service.consul.", dns.TypeSRV, 0, "named.service.consul. SRV 1 1 8004 db.example.test."},
+		{"mapped.service.consul.", dns.TypeA, 0, "mapped.service.consul. A 127.0.0.9"},
+		{"mapped.service.consul.", dns.TypeSRV, 0, "mapped.service.consul. SRV 1 1 8005 7f000009.addr.dc1.consul."},
 		{"odd.service.consul.", dns.TypeA, 0, ""},
 		{"00000000000000000000000000000001.addr.consul.", dns.TypeAAAA, 0, "00000000000000000000000000000001.addr.consul. AAAA ::1"},
 		{"mesh.node.consul.", dns.TypeA, 0, "mesh.node.consul. A 127.0.0.1"},
