@@ -11,12 +11,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/ebef7166/mesh/devregistry/internal/probe"
+	"github.com/ebef7166/mesh/internal/ownaddr"
 )
 
 const (
@@ -123,14 +123,7 @@ func (c *call) fromHere() bool {
 	if at, ok := c.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && at.AddrPort().Addr().Unmap() == ip {
 		return true
 	}
-	if ip.IsLoopback() {
-		return true
-	}
-	own, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
-		n, ok := a.(*net.IPNet)
-		return ok && n.IP.Equal(ip.AsSlice())
-	})
+	return ip.IsLoopback() || ownaddr.Has(ip)
 }
 
 // statusError is an error that chose its HTTP status.

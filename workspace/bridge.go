@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/ebef7166/mesh/internal/ownaddr"
 	"github.com/ebef7166/mesh/internal/relay"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
@@ -232,7 +233,9 @@ func (w *Workspace) databaseURL(server string) string {
 	return u.String()
 }
 
-// neighbours are one subnet, and this machine.
+// neighbours are one subnet, and this machine: the engine's rules give a connection
+// from here to the bridge any of its addresses as the source, and the system drops
+// packets from elsewhere that claim to have one.
 type neighbours struct{ of netip.Prefix }
 
 func (n neighbours) admit(from net.Addr) bool {
@@ -243,7 +246,7 @@ func (n neighbours) admit(from net.Addr) bool {
 	case *net.UDPAddr:
 		ip = at.AddrPort().Addr().Unmap()
 	}
-	return n.of.Contains(ip) || ours(ip.AsSlice())
+	return n.of.Contains(ip) || ownaddr.Has(ip)
 }
 
 // peers accepts from neighbours only.
@@ -277,17 +280,6 @@ func (p *packetPeers) ReadFrom(b []byte) (int, net.Addr, error) {
 			return n, from, err
 		}
 	}
-}
-
-// ours reports whether an address is one of this machine's. The engine's rules
-// give a connection from here to the bridge any of them as its source; the
-// system drops packets from elsewhere that claim to have one.
-func ours(ip net.IP) bool {
-	addresses, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(addresses, func(a net.Addr) bool {
-		n, ok := a.(*net.IPNet)
-		return ok && n.IP.Equal(ip)
-	})
 }
 
 // address is where all services reach what listens at an address of loopback.
