@@ -25,6 +25,9 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 	r.URL.Scheme, r.URL.Host = "http", x.callee // until an instance is chosen
 	r.URL.RawQuery = plainQuery(r.URL.RawQuery)
 	r.Close = false
+	if r.ContentLength == 0 {
+		r.Body = http.NoBody // over HTTP/2 its end may be still to come
+	}
 	onlyHere(r.Header)
 	removeIdentity(r.Trailer) // what is announced; what comes is looked at when it does
 	if x.route == nil {
