@@ -34,7 +34,7 @@ type bench struct {
 // children are what this program runs itself as, to have something to compare with
 // in a process of its own.
 var children = map[string]func(args []string) error{
-	"__supervise": supervise, "__backend": backend, "__reverseproxy": reverseProxy, "__nats": serveNATS,
+	"__supervise": supervise, "__backend": backend, "__reverseproxy": reverseProxy, "__nats": serveNATS, "__least": serveLeast,
 }
 
 func main() {
