@@ -45,7 +45,7 @@ func (s *Store) writeOwn(b *strings.Builder) {
 	for _, key := range slices.SortedFunc(maps.Keys(s.counted.received), func(a, b received) int {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.service, b.service))
 	}) {
-		sample(b, "mesh_telemetry_received_total", []label{{"kind", key.kind}, {"service", key.service}}, float64(s.counted.received[key]))
+		sample(b, "mesh_telemetry_received_total", []label{{"kind", key.kind}, {"service", key.service}}, float64(*s.counted.received[key]))
 	}
 }
 

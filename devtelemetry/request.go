@@ -20,7 +20,17 @@ type Request struct {
 	Message                   string
 	Start                     time.Time
 	Duration                  time.Duration
-	Attributes                map[string]string
+	Target
+}
+
+// Target is what a request asked for, and of whom. It becomes the attributes of its
+// span (OpenTelemetry's semantic conventions for HTTP) when that is read: most are not.
+type Target struct{ Method, Path, Instance string }
+
+func (t Target) attributes() map[string]string {
+	all := map[string]string{"http.request.method": t.Method, "url.path": t.Path, "service.instance.id": t.Instance}
+	maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
+	return all
 }
 
 // gatewayService is the service of mesh's own spans.
@@ -31,7 +41,7 @@ func (s *Store) Record(r Request) {
 	s.requests.count(&r)
 	s.add([]Span{{
 		TraceID: r.TraceID, SpanID: r.SpanID, ParentID: r.ParentID, Service: gatewayService, Name: cut(r.Name), Kind: "server",
-		Start: r.Start, End: r.Start.Add(r.Duration), Error: r.Error, Message: cut(r.Message), Attributes: r.Attributes,
+		Start: r.Start, End: r.Start.Add(r.Duration), Error: r.Error, Message: cut(r.Message), target: r.Target,
 	}})
 }
 

@@ -32,6 +32,8 @@ type Span struct {
 	Error      bool              `json:"error,omitempty"`
 	Message    string            `json:"message,omitempty"` // of an error
 	Attributes map[string]string `json:"attributes,omitempty"`
+
+	target Target // of mesh's own, in place of Attributes until it is read
 }
 
 // Duration is how long the span lasted.
@@ -39,7 +41,7 @@ func (s *Span) Duration() time.Duration { return s.End.Sub(s.Start) }
 
 // size is about what a span costs in memory.
 func (s *Span) size() int64 {
-	n := 300 + len(s.TraceID) + len(s.Name) + len(s.Service) + len(s.Message)
+	n := 300 + len(s.TraceID) + len(s.Name) + len(s.Service) + len(s.Message) + len(s.target.Method) + len(s.target.Path) + len(s.target.Instance)
 	for k, v := range s.Attributes {
 		n += 48 + len(k) + len(v)
 	}
@@ -82,7 +84,7 @@ func New(c Config) *Store {
 		logs:     ring[LogRecord]{bound: c.MaxLogs},
 		metrics:  metrics{bound: c.MaxSeries, series: make(map[seriesKey]*series), kinds: make(map[string]kind)},
 		requests: requests{edges: make(map[edge]*edgeStats)},
-		counted:  counters{received: make(map[received]uint64)},
+		counted:  counters{received: make(map[received]*uint64)},
 	}
 }
 
@@ -130,6 +132,11 @@ func (s *Store) Trace(id string) (spans []Span, ok bool) {
 		return nil, false
 	}
 	spans = slices.Clone(t.spans)
+	for i := range spans {
+		if spans[i].target != (Target{}) {
+			spans[i].Attributes = spans[i].target.attributes()
+		}
+	}
 	slices.SortStableFunc(spans, func(a, b Span) int { return a.Start.Compare(b.Start) })
 	return spans, true
 }
@@ -224,7 +231,7 @@ func (s *Store) Stats() Stats {
 	}
 	for key, n := range s.counted.received {
 		if key.kind == "spans" {
-			stats.Spans[key.service] += n
+			stats.Spans[key.service] += *n
 		}
 	}
 	return stats
@@ -232,7 +239,7 @@ func (s *Store) Stats() Stats {
 
 // counters counts what arrived.
 type counters struct {
-	received map[received]uint64
+	received map[received]*uint64
 	dropped  uint64
 }
 
@@ -242,11 +249,21 @@ type received struct{ kind, service string }
 const maxCounted = 1000
 
 func (c *counters) add(kind, service string, n uint64) {
-	key := received{kind, service}
-	if _, known := c.received[key]; !known && len(c.received) >= maxCounted {
+	sum := c.received[received{kind, service}]
+	if sum == nil {
+		sum = c.begin(received{kind, service})
+	}
+	*sum += n
+}
+
+func (c *counters) begin(key received) *uint64 {
+	if len(c.received) >= maxCounted {
 		key.service = "other"
 	}
-	c.received[key] += n
+	if c.received[key] == nil {
+		c.received[key] = new(uint64)
+	}
+	return c.received[key]
 }
 
 // ring keeps the newest items up to its bound.

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -257,5 +258,18 @@ func BenchmarkRecord(b *testing.B) {
 	s := New(Config{})
 	for i := 0; b.Loop(); i++ {
 		s.Record(Request{TraceID: fmt.Sprint(i), SpanID: "s", Caller: "gateway", Callee: "cart", Status: 200, Duration: time.Millisecond})
+	}
+}
+
+func TestTargetsAreAttributes(t *testing.T) {
+	s := New(Config{})
+	s.Record(Request{TraceID: "a", SpanID: "1", Target: Target{Method: "GET", Path: "/x", Instance: "cart-1"}})
+	s.Record(Request{TraceID: "a", SpanID: "2", Target: Target{Instance: "db-1"}}) // of a TCP link
+	want := []map[string]string{{"http.request.method": "GET", "url.path": "/x", "service.instance.id": "cart-1"}, {"service.instance.id": "db-1"}}
+	spans, _ := s.Trace("a")
+	for i, span := range spans {
+		if !maps.Equal(span.Attributes, want[i]) {
+			t.Errorf("%d: %v", i, span.Attributes)
+		}
 	}
 }

@@ -148,7 +148,7 @@ func (w *Workspace) observe(r devgateway.Record) {
 	w.telemetry.Record(devtelemetry.Request{
 		TraceID: r.TraceID, SpanID: r.SpanID, ParentID: r.ParentID, Caller: r.Caller, Callee: r.Callee, Name: name,
 		Status: r.Status, Error: r.Status >= 500, Message: r.Cause, Start: r.Start, Duration: r.Duration,
-		Attributes: map[string]string{"http.request.method": r.Method, "url.path": r.Path, "service.instance.id": r.Instance},
+		Target: devtelemetry.Target{Method: r.Method, Path: r.Path, Instance: r.Instance},
 	})
 }
 
