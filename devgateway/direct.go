@@ -12,8 +12,7 @@ const (
 	mostDirect   = 16 << 10 // bytes of a request's body: it is read whole before it is sent
 	mostIdle     = 256      // connections to one instance
 	idleConn     = 50 * time.Second
-	mostHead     = 1 << 20 // bytes of an answer's head
-	mostInterim  = 5       // answers of 1xx before the one that counts
+	mostHead     = 1 << 20 // bytes of an answer's head, and of those of 1xx before it
 )
 
 // direct speaks HTTP/1.1 to one instance, on the goroutine of the request.

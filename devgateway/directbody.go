@@ -36,13 +36,9 @@ func (b *directBody) Read(p []byte) (n int, err error) {
 	if b.left == 0 {
 		return 0, b.seen(io.EOF)
 	}
-	p = p[:min(int64(len(p)), b.left)]
-	if come := b.c.in.Buffered(); come < len(p) { // what came with the head goes on with what comes now
-		n, _ = b.c.in.Read(p[:come])
-	}
-	more, err := b.c.in.Read(p[n:])
-	b.left -= int64(n + more)
-	return n + more, b.seen(unexpected(err))
+	n, err = b.c.in.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, b.seen(unexpected(err))
 }
 
 // rest is what is left of the body, if all of it is at hand. It is good until the body

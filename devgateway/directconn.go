@@ -22,7 +22,7 @@ type directConn struct {
 	answered bool // something of an answer has come
 }
 
-var errHead = errors.New("the head of its answer is larger than 1 MiB")
+var errHead = errors.New("the head of its answer, with those of interim answers before it, is larger than 1 MiB")
 
 // Read bounds the head of an answer.
 func (c *directConn) Read(p []byte) (int, error) {
@@ -74,24 +74,25 @@ func (c *directConn) letGo() {
 }
 
 // answer reads heads until one that counts: those of 1xx are passed on (RFC 9110,
-// 15.2).
+// 15.2), as many as come in mostHead bytes.
 func (c *directConn) answer(req *http.Request, interim func(int, http.Header)) (*http.Response, error) {
-	for range mostInterim + 1 {
-		c.room = mostHead
+	c.room = mostHead
+	defer func() { c.room = -1 }()
+	for {
 		res, err := c.plainAnswer(req), error(nil)
 		if res == nil {
 			res, err = http.ReadResponse(c.in, req)
 		}
-		c.room = -1
 		switch {
 		case err != nil:
 			return nil, err
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("it switched protocols, which nobody asked for")
-		case res.StatusCode >= 200:
+		case !isInterim(res.StatusCode):
 			return res, nil
 		}
 		interim(res.StatusCode, res.Header)
 	}
-	return nil, errors.New("it sent too many interim answers")
 }
+
+func isInterim(status int) bool { return status >= 100 && status < 200 }

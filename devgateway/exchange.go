@@ -35,6 +35,7 @@ type exchange struct {
 	tries    int       // how often it was sent again
 	server   any       // what accepted it; known of streams only
 	stream   bool
+	old      bool        // the client speaks HTTP/1.0
 	closing  func() bool // undoes closeWhenDone
 	problem  *problem    // what the gateway answered itself
 }

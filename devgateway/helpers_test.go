@@ -248,17 +248,39 @@ func read(t testing.TB, res *http.Response) reply {
 	return reply{res, string(text)}
 }
 
-// raw sends bytes as they are and reads one answer.
-func (r *rig) raw(request string) reply {
+// send opens a connection and sends a request on it, whose lines end in LF here.
+func (r *rig) send(request string) net.Conn {
 	r.t.Helper()
 	conn, err := r.dial()
+	if err == nil {
+		err = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	}
+	if err == nil {
+		_, err = io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n"))
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	return conn
+}
+
+// talk sends a request and returns all that comes until the gateway closes.
+func (r *rig) talk(request string) string {
+	r.t.Helper()
+	conn := r.send(request)
 	defer conn.Close()
-	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
-		r.t.Fatal(err)
+	answer, err := io.ReadAll(conn)
+	if isTimeout(err) {
+		r.t.Errorf("%q: still open after %q", request, answer)
 	}
+	return string(answer)
+}
+
+// raw sends bytes as they are and reads one answer.
+func (r *rig) raw(request string) reply {
+	r.t.Helper()
+	conn := r.send(request)
+	defer conn.Close()
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		r.t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"net/url"
 	"strings"
 	"sync"
 
@@ -23,7 +22,6 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 	x.url = *r.URL // another one: records have the client's
 	r.URL = &x.url
 	r.URL.Scheme, r.URL.Host = "http", x.callee // until an instance is chosen
-	r.URL.RawQuery = plainQuery(r.URL.RawQuery)
 	r.Close = false
 	if r.ContentLength == 0 {
 		r.Body = http.NoBody // over HTTP/2 its end may be still to come
@@ -112,19 +110,6 @@ func upgradeOf(h http.Header) string {
 		return ""
 	}
 	return wanted[0]
-}
-
-// plainQuery is a query that everybody reads alike: parameters that cannot be
-// parsed, or that a semicolon would hide, are left out.
-func plainQuery(query string) string {
-	if !strings.ContainsAny(query, ";%") && len(query) < 10_000 {
-		return query
-	}
-	values, err := url.ParseQuery(query)
-	if err == nil {
-		return query
-	}
-	return values.Encode()
 }
 
 // strip removes the route's prefix from the path.

@@ -3,6 +3,7 @@ package devgateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 // forward sends a request on its way and waits for its end.
 func (x *exchange) forward(r *http.Request) {
+	x.old = !r.ProtoAtLeast(1, 1)
 	r = x.begin(r) // another request: net/http looks at its own one's body when the answer begins
 	defer x.finish()
 	if x.route != nil {
@@ -53,6 +55,7 @@ func (x *exchange) answer(res *http.Response) {
 	}
 	x.w.WriteHeader(res.StatusCode)
 	if err := x.copyBody(res); err != nil {
+		x.problem = &problem{cause: x.brokeOff(err)}
 		panic(http.ErrAbortHandler)
 	}
 	res.Body.Close() // net/http's fills Trailer
@@ -71,6 +74,17 @@ func (x *exchange) answer(res *http.Response) {
 	}
 }
 
+// errClient: it was the client that an answer could not be passed on to.
+var errClient = errors.New("the client went away")
+
+// brokeOff says for the record why an answer is not whole.
+func (x *exchange) brokeOff(err error) string {
+	if errors.Is(err, errClient) || errors.Is(err, context.Canceled) {
+		return errClient.Error()
+	}
+	return fmt.Sprintf("the answer of %s broke off after %d bytes: %s", x.callee, x.w.bytes, plainCause(err))
+}
+
 // add puts headers beside those that are there. They share their values.
 func add(to, from http.Header) {
 	for name, values := range from {
@@ -81,14 +95,13 @@ func add(to, from http.Header) {
 	}
 }
 
-// copyBody passes a body on. What has no length may be a stream: each part of it goes
-// out at once, and its head before there is any.
+// copyBody passes a body on, each part of it at once, as long as there is more to
+// come. What has no length may be a stream: its head goes out before there is any.
 //
 // A stream that the gateway ends stops in order: server-sent events are over, a gRPC
 // call gets a status that tells its client to try again.
 func (x *exchange) copyBody(res *http.Response) error {
-	atOnce := res.ContentLength < 0 || x.stream
-	if atOnce && !atHand(res.Body) {
+	if (res.ContentLength < 0 || x.stream) && !atHand(res.Body) {
 		_ = x.w.FlushError() // what is wrong with the connection, the next write says
 	}
 	for {
@@ -107,7 +120,7 @@ func (x *exchange) copyBody(res *http.Response) error {
 			return nil
 		case err != nil:
 			return err
-		case atOnce:
+		case x.w.bytes != res.ContentLength:
 			_ = x.w.FlushError()
 		}
 	}
@@ -118,7 +131,7 @@ func (x *exchange) copyBody(res *http.Response) error {
 func (x *exchange) copyPart(body io.Reader) error {
 	if b, ok := body.(*directBody); ok {
 		if rest := b.rest(); len(rest) > 0 {
-			_, err := x.w.Write(rest)
+			err := x.write(rest)
 			b.skip(len(rest))
 			return err
 		}
@@ -128,18 +141,31 @@ func (x *exchange) copyPart(body io.Reader) error {
 	defer bodies.Put(p)
 	n, err := body.Read(p[:])
 	if n > 0 {
-		if _, err := x.w.Write(p[:n]); err != nil {
+		if err := x.write(p[:n]); err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-// interim passes on an answer of 1xx. It leaves the headers of the answer that is to
-// come as they are.
+func (x *exchange) write(part []byte) error {
+	if _, err := x.w.Write(part); err != nil {
+		return errors.Join(errClient, err)
+	}
+	return nil
+}
+
+// interim passes on an answer of 1xx (RFC 9110, 15.2). It leaves the headers of the
+// answer that is to come as they are.
 func (x *exchange) interim(code int, header http.Header) {
+	if x.old { // it would take that for the answer
+		return
+	}
+	hopByHop(header)
+	x.g.onlyOurCORS(header)
 	h := x.w.Header()
 	before := maps.Clone(h)
+	clear(h)
 	add(h, header)
 	x.w.WriteHeader(code)
 	clear(h)
@@ -167,9 +193,18 @@ func (g *Gateway) nobody(ctx context.Context, service string, refused error) err
 }
 
 // roundTrip sends a request to an instance and returns the head of its answer.
-//
-// gRPC needs HTTP/2 whatever is known about the instance; an upgrade needs HTTP/1.1.
 func (x *exchange) roundTrip(e *endpoint, req *http.Request) (*http.Response, error) {
+	res, err := x.over(e, req)
+	if err == nil && res.StatusCode < 100 {
+		res.Body.Close()
+		return nil, errors.New("the status of its answer is not valid: " + res.Status)
+	}
+	return res, err
+}
+
+// over chooses the protocol. gRPC needs HTTP/2 whatever is known about the instance; an
+// upgrade needs HTTP/1.1.
+func (x *exchange) over(e *endpoint, req *http.Request) (*http.Response, error) {
 	if goesDirect(e, req) {
 		return e.direct.roundTrip(&x.life, req, x.said, x.interim)
 	}
