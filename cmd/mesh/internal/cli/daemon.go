@@ -26,15 +26,14 @@ import (
 
 // daemonOptions is what a client tells the daemon that it starts.
 type daemonOptions struct {
-	Dir       string             `json:"dir"`
-	State     string             `json:"state"`
-	Gateway   string             `json:"gateway"`
-	Selection manifest.Selection `json:"selection"`
-	Driver    string             `json:"driver"`
-	Run       string             `json:"run"` // identifies the daemon, to its guard and to the container engine
-	Watch     bool               `json:"watch"`
-	Outside   bool               `json:"outside"`
-	Isolated  bool               `json:"isolated"`
+	Dir      string `json:"dir"`
+	State    string `json:"state"`
+	Gateway  string `json:"gateway"`
+	Wanted   wanted `json:"wanted"`
+	Run      string `json:"run"` // identifies the daemon, to its guard and to the container engine
+	Watch    bool   `json:"watch"`
+	Outside  bool   `json:"outside"`
+	Isolated bool   `json:"isolated"`
 }
 
 // File descriptors that the daemon inherits through its guard.
@@ -45,10 +44,11 @@ const (
 
 // started is what the daemon says on readyFD.
 type started struct {
-	Error   string `json:"error"` // "" when it runs
-	Next    string `json:"next"`
-	Code    int    `json:"code"`
-	Running bool   `json:"running"` // another daemon has this workspace
+	Error   string  `json:"error"` // "" when it runs
+	Next    string  `json:"next"`
+	Code    int     `json:"code"`
+	Running bool    `json:"running"` // another daemon has this workspace
+	Remarks remarks `json:"remarks"`
 }
 
 // newGuard is `mesh __guard STATE ARGV…`: see process.Guard.
@@ -103,10 +103,10 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 
 	d, err := openDaemon(ctx, o)
 	if err != nil {
-		tell(ready, err)
+		tell(ready, startError(err))
 		return err
 	}
-	tell(ready, nil)
+	tell(ready, started{Remarks: d.remarks})
 	go follow(lifeline, stop)
 	group, serving := errgroup.WithContext(hard)
 	serving, done := context.WithCancel(serving)
@@ -139,6 +139,7 @@ type daemon struct {
 	workspace *workspace.Workspace
 	listener  net.Listener
 	socket    string
+	remarks   remarks
 }
 
 func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
@@ -158,17 +159,29 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 		return nil, err
 	}
 	process.Sweep(o.State)
-	m, err := manifest.Load(o.Dir)
-	if err != nil {
+	d := &daemon{listener: ln, socket: filepath.Clean(state.Socket())}
+	if err := d.open(ctx, o, state); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	w, err := workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: o.Selection, Watch: o.Watch, Outside: o.Outside,
-		Driver: o.Driver, Run: o.Run, Isolated: o.Isolated,
+	return d, nil
+}
+
+// open reads the manifests, which the client leaves to the daemon: of a thousand
+// services that takes a while.
+func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.State) error {
+	m, err := place{dir: o.Dir}.load()
+	if err != nil {
+		return err
+	}
+	selection, err := o.Wanted.of(m)
+	if err != nil {
+		return err
+	}
+	d.remarks = o.Wanted.remarks(m)
+	d.workspace, err = workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: selection, Watch: o.Watch, Outside: o.Outside,
+		Driver: o.Wanted.Driver, Run: o.Run, Isolated: o.Isolated,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
-	if err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return &daemon{workspace: w, listener: ln, socket: filepath.Clean(state.Socket())}, nil
+	return err
 }
 
 // untilGone returns when the socket is not there any more, since nobody can reach
@@ -190,29 +203,26 @@ func untilGone(ctx context.Context, socket string) {
 }
 
 // tell reports to the client how the start went.
-func tell(ready io.WriteCloser, err error) {
+func tell(ready io.WriteCloser, s started) {
 	defer ready.Close()
-	s := started{}
-	if err != nil {
-		f := asFailure(startFailure(err))
-		s = started{Error: f.Error(), Next: f.next, Code: f.code, Running: runsAlready(err)}
-	}
 	_ = json.NewEncoder(ready).Encode(s) // a client that left will not miss it
+}
+
+func startError(err error) started {
+	f := asFailure(startFailure(err))
+	return started{Error: f.Error(), Next: f.next, Code: f.code, Running: runsAlready(err)}
 }
 
 // startFailure finds the next step for what keeps a workspace from starting.
 func startFailure(err error) error {
 	var busy *workspace.BusyError
 	var full *workspace.DiskFullError
-	var problems manifest.Problems
 	var unknown *manifest.UnknownService
 	switch {
 	case errors.As(err, &busy):
 		return withNext(err, fmt.Sprintf("stop it, or take another address: mesh up --gateway 127.0.0.1:0, or gateway.address in %s", manifest.WorkspaceFile))
 	case errors.As(err, &full):
 		return withNext(err, "free some space there: du -sh "+full.Dir+"/* shows what mesh itself takes")
-	case errors.As(err, &problems):
-		return &failure{err: err, code: exitUsage}
 	case errors.As(err, &unknown):
 		return notFound(err, "")
 	case runsAlready(err):

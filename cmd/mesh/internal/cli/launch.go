@@ -24,6 +24,7 @@ type daemonProcess struct {
 	lifeline *os.File
 	client   *control.Client
 	log      string
+	remarks  remarks // of the daemon, about the manifests
 }
 
 // launch starts a daemon under its guard and returns when it listens, or with
@@ -79,7 +80,7 @@ func (d *daemonProcess) awaitStart(ready io.Reader) error {
 		d.stop()
 		return withNext(errors.New("the daemon ended before it was up"), "look at "+d.log)
 	}
-	if s.Error == "" {
+	if d.remarks = s.Remarks; s.Error == "" {
 		return nil
 	}
 	d.stop()

@@ -74,7 +74,10 @@ func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
 		return err
 	}
 	up := &upOptions{names: o.names, gateway: "127.0.0.1:0"}
-	if err := up.prepare(m); err != nil {
+	if err := up.settle(); err != nil {
+		return err
+	}
+	if _, err := up.wanted().of(m); err != nil {
 		return err
 	}
 	checks, err := o.checks(m)
@@ -85,7 +88,7 @@ func runSmoke(ctx context.Context, d *deps, o *smokeOptions) (err error) {
 	if run.state, err = smokeState(p); err != nil {
 		return err
 	}
-	run.daemon, err = launch(daemonOptions{Dir: p.dir, State: run.state, Gateway: "127.0.0.1:0", Selection: up.selection(), Driver: up.driver, Outside: true, Isolated: true})
+	run.daemon, err = launch(daemonOptions{Dir: p.dir, State: run.state, Gateway: "127.0.0.1:0", Wanted: up.wanted(), Outside: true, Isolated: true})
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(run.state))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 
 	"github.com/ebef7166/mesh/control"
 	"github.com/ebef7166/mesh/dashboard/tui"
-	"github.com/ebef7166/mesh/internal/escape"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
@@ -24,7 +24,6 @@ type upOptions struct {
 	profiles    []string
 	except      []string
 	external    []string
-	elsewhere   map[string]string // external, parsed: services to addresses
 	isolated    bool
 	noDeps      bool
 	noTUI       bool
@@ -69,12 +68,13 @@ Run again with -d in a workspace that runs already, it applies what has changed 
 	return cmd
 }
 
-func (o *upOptions) selection() manifest.Selection {
-	return manifest.Selection{Names: o.names, Profiles: o.profiles, NoDeps: o.noDeps, Except: o.except, External: o.elsewhere}
+func (o *upOptions) wanted() wanted {
+	return wanted{Driver: o.driver, External: o.external,
+		Selection: manifest.Selection{Names: o.names, Profiles: o.profiles, NoDeps: o.noDeps, Except: o.except}}
 }
 
 func runUp(ctx context.Context, d *deps, o *upOptions) error {
-	p, m, err := d.workspace()
+	p, err := d.place()
 	if err != nil {
 		return err
 	}
@@ -83,11 +83,9 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 		p = p.freeCopy()
 	}
 	o.isolated = p.isCopy()
-	if err := o.prepare(m); err != nil {
+	if err := o.settle(); err != nil {
 		return err
 	}
-	warnAbout(d, m)
-	o.mention(d, m)
 	client := p.client()
 	status, err := client.Status(ctx)
 	running := err == nil
@@ -95,18 +93,17 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 	case err != nil && !errors.Is(err, control.ErrNotRunning):
 		return explain(err)
 	case o.dryRun:
-		return dryRun(ctx, d, m, o, client, running)
+		return dryRun(ctx, d, p, o, client, running)
 	case running && !o.detach:
 		return withNext(fmt.Errorf("mesh runs in this workspace already (pid %d)", status.PID), "mesh dash shows it; mesh up -d applies changes; mesh down stops it")
 	case running:
-		return applyChanges(ctx, d, o, client)
+		return applyChanges(ctx, d, p, o, client)
 	}
 	return start(ctx, d, o, p, fresh)
 }
 
-// prepare completes the options from the settings and checks them against the
-// manifest.
-func (o *upOptions) prepare(m *manifest.Workspace) error {
+// settle completes the options from the settings.
+func (o *upOptions) settle() error {
 	set, err := loadSettings()
 	if err != nil {
 		return err
@@ -123,45 +120,35 @@ func (o *upOptions) prepare(m *manifest.Workspace) error {
 	if o.driver != "" && o.driver != "process" && o.driver != "container" {
 		return usageError("--driver %s: it takes process or container", o.driver)
 	}
-	m.UseDriver(o.driver)
-	if o.elsewhere, err = parseExternal(m, o.external, o.except); err != nil {
-		return err
-	}
-	if _, err := m.Select(o.selection()); err != nil {
-		return explain(err)
-	}
-	if len(m.Services) == 0 {
-		return &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
-	}
 	return nil
 }
 
-// mention says which services run as processes although containers were asked
-// for.
-func (o *upOptions) mention(d *deps, m *manifest.Workspace) {
-	if o.driver != "container" {
-		return
+// read reads the manifests and what of them is wanted, and says what about them
+// is worth saying.
+func (o *upOptions) read(d *deps, p place) (*manifest.Workspace, manifest.Selection, error) {
+	m, err := p.load()
+	if err != nil {
+		return nil, manifest.Selection{}, err
 	}
-	for _, s := range m.Services {
-		if !s.Container() && !s.External() && s.Driver == "" {
-			d.say(s.Name + " runs as a process: there is no image of what it runs (go, dockerfile or image makes one).")
-		}
+	wanted := o.wanted()
+	selection, err := wanted.of(m)
+	if err != nil {
+		return nil, selection, err
 	}
+	d.remark(wanted.remarks(m))
+	return m, selection, nil
 }
 
-func warnAbout(d *deps, m *manifest.Workspace) {
-	for _, w := range m.Warnings {
-		fmt.Fprintf(d.streams.Err, "mesh: warning: %s\n", escape.Terminal(w.String()))
+func dryRun(ctx context.Context, d *deps, p place, o *upOptions, client *control.Client, running bool) error {
+	m, selection, err := o.read(d, p)
+	if err != nil {
+		return err
 	}
-}
-
-func dryRun(ctx context.Context, d *deps, m *manifest.Workspace, o *upOptions, client *control.Client, running bool) error {
 	var plan runtime.Plan
-	var err error
 	if running {
-		plan, err = client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), Driver: o.driver, DryRun: true})
+		plan, err = client.Apply(ctx, control.ApplyRequest{Selection: selection, Driver: o.driver, DryRun: true})
 	} else {
-		selected, e := m.Select(o.selection())
+		selected, e := m.Select(selection)
 		plan, err = runtime.NewPlan(selected, nil), e
 	}
 	if err != nil {
@@ -171,8 +158,12 @@ func dryRun(ctx context.Context, d *deps, m *manifest.Workspace, o *upOptions, c
 	return nil
 }
 
-func applyChanges(ctx context.Context, d *deps, o *upOptions, client *control.Client) error {
-	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: o.selection(), Driver: o.driver})
+func applyChanges(ctx context.Context, d *deps, p place, o *upOptions, client *control.Client) error {
+	_, selection, err := o.read(d, p)
+	if err != nil {
+		return err
+	}
+	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: selection, Driver: o.driver})
 	if err != nil {
 		return explain(err)
 	}
@@ -203,10 +194,27 @@ func leftRunning(ctx context.Context, client *control.Client, err error) error {
 	return err
 }
 
+// precheck finds out before a state folder is made whether there is anything to
+// run. Where there is one, the daemon finds out.
+func (o *upOptions) precheck(p place) error {
+	if _, err := os.Stat(p.state); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	m, err := p.load()
+	if err != nil {
+		return err
+	}
+	_, err = o.wanted().of(m)
+	return err
+}
+
 // start launches the daemon and stays with it, or lets it go once all is
 // healthy. A fresh copy that another client has taken meanwhile is left to it.
 func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) error {
-	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Selection: o.selection(), Driver: o.driver, Isolated: o.isolated, Watch: true}
+	if err := o.precheck(p); err != nil {
+		return err
+	}
+	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Wanted: o.wanted(), Isolated: o.isolated, Watch: true}
 	patience := time.Now().Add(o.waitTimeout)
 	daemon, err := launch(options)
 	for fresh && errors.Is(err, control.ErrRunning) {
@@ -215,7 +223,7 @@ func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) erro
 		daemon, err = launch(options)
 	}
 	for o.detach && errors.Is(err, control.ErrRunning) && time.Now().Before(patience) {
-		if joined, err := join(ctx, d, o, p.client()); joined {
+		if joined, err := join(ctx, d, o, p); joined {
 			return err
 		}
 		daemon, err = launch(options)
@@ -223,6 +231,7 @@ func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) erro
 	if err != nil {
 		return err
 	}
+	d.remark(daemon.remarks)
 	if o.isolated {
 		d.mentionCopy(p)
 	}
@@ -245,19 +254,20 @@ func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) erro
 
 // join applies what is wanted to a daemon that another client has started just
 // now. False is for one that does not answer: it is about to, or has ended.
-func join(ctx context.Context, d *deps, o *upOptions, client *control.Client) (bool, error) {
+func join(ctx context.Context, d *deps, o *upOptions, p place) (bool, error) {
 	select {
 	case <-ctx.Done():
 		return true, ctx.Err()
 	case <-time.After(50 * time.Millisecond):
 	}
+	client := p.client()
 	switch _, err := client.Status(ctx); {
 	case errors.Is(err, control.ErrNotRunning):
 		return false, nil
 	case err != nil:
 		return true, explain(err)
 	}
-	return true, applyChanges(ctx, d, o, client)
+	return true, applyChanges(ctx, d, p, o, client)
 }
 
 // finish stops everything, in order; one more Ctrl-C stops it at once.

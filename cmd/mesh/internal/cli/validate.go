@@ -19,7 +19,7 @@ func newValidate(d *deps) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			warnAbout(d, m)
+			d.remark(remarks{Warnings: warnings(m)})
 			d.say(fmt.Sprintf("%s: %s, all valid", m.Name, counted(len(m.Services), "service")))
 			return nil
 		},
