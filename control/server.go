@@ -205,12 +205,17 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	now, events := s.w.Subscribe()
 	defer func() { events.Close() }()
 	out.send(Update{Snapshot: &now})
+	sent := time.Now()
 	for out.err == nil {
 		select {
 		case <-r.Context().Done():
 			return
 		case e := <-events.C():
-			batch := gather(r.Context(), e, events.C())
+			// What is sent is looked at as a whole: of many services, less often.
+			pause := gatherTime + gatherEach*time.Duration(len(now.Services))
+			time.Sleep(pause - time.Since(sent))
+			batch := newest(e, events.C())
+			sent = time.Now()
 			if events.Missed() == 0 {
 				out.send(Update{Events: batch})
 				continue
@@ -222,22 +227,28 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// gatherTime is how long events are gathered: one message for what happens at
-// one moment, soon enough for the eye.
-const gatherTime = 5 * time.Millisecond
+// How long events are gathered: one message for what happens at one moment, soon
+// enough for the eye.
+const (
+	gatherTime = 5 * time.Millisecond
+	gatherEach = 20 * time.Microsecond // more, for each service
+)
 
-// gather is an event with those that follow it closely.
-func gather(ctx context.Context, first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
-	batch := []runtime.Event{first}
-	enough := time.NewTimer(gatherTime)
-	defer enough.Stop()
+// newest are an event and those that follow it in the queue, without those that
+// a later one of the same row makes old.
+func newest(first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
+	batch, at := []runtime.Event{first}, map[string]int{first.Row(): 0}
 	for len(batch) < 1000 {
 		select {
 		case e := <-queue:
+			i, known := at[e.Row()]
+			if known {
+				batch[i] = e
+				continue
+			}
+			at[e.Row()] = len(batch)
 			batch = append(batch, e)
-		case <-enough.C:
-			return batch
-		case <-ctx.Done():
+		default:
 			return batch
 		}
 	}

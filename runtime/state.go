@@ -159,6 +159,18 @@ type Event struct {
 	Service  *Service  `json:"service,omitempty"`
 }
 
+// Row names what the event is about: of two events of a row the later one says
+// all.
+func (e Event) Row() string {
+	switch {
+	case e.Instance != nil:
+		return e.Instance.Service + "/" + e.Instance.Instance
+	case e.Service != nil:
+		return e.Service.Name
+	}
+	return ""
+}
+
 // Apply makes s what it is after the event.
 func (s *Snapshot) Apply(e Event) {
 	switch {
