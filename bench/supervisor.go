@@ -38,7 +38,7 @@ func supervise(args []string) error {
 	var running, ready sync.WaitGroup
 	for i := range n {
 		ready.Add(1)
-		running.Go(func() { one(ctx, fmt.Sprintf("s%d", i), args[2:], out, &ready) })
+		running.Go(func() { one(ctx, fmt.Sprintf("s%d", i), lowPort(i, n), args[2:], out, &ready) })
 	}
 	ready.Wait()
 	fmt.Println("ready")
@@ -48,10 +48,8 @@ func supervise(args []string) error {
 	return out.w.Flush()
 }
 
-func one(ctx context.Context, name string, argv []string, out *prefixed, ready *sync.WaitGroup) {
-	address := freeAddress()
-	_, port, err := net.SplitHostPort(address)
-	check(err)
+func one(ctx context.Context, name, port string, argv []string, out *prefixed, ready *sync.WaitGroup) {
+	address := net.JoinHostPort("127.0.0.1", port)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Env = append(os.Environ(), "HOST=127.0.0.1", "PORT="+port)
@@ -70,6 +68,18 @@ func one(ctx context.Context, name string, argv []string, out *prefixed, ready *
 	}()
 	out.copy(name+" | ", pipe)
 	_ = cmd.Wait() // however it ended
+}
+
+// lowPort is a port for the i-th of n, from below the ephemeral range (ip(7)): of
+// a thousand from within it connections take some before the program listens.
+func lowPort(i, n int) string {
+	for port := 10_000 + i; ; port += n {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			check(ln.Close())
+			return strconv.Itoa(port)
+		}
+	}
 }
 
 // prefixed writes whole lines, each behind the name of who wrote it.

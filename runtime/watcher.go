@@ -60,7 +60,7 @@ func (w *watcher) settle() time.Duration {
 	if w.probe == nil {
 		return workerSettle
 	}
-	return 0
+	return firstProbe // nothing listens sooner
 }
 
 // ask probes after a pause. The goroutine never blocks on its one answer, which
@@ -116,8 +116,9 @@ func (w *watcher) stillStarting(err error) time.Duration {
 	if time.Since(w.begun) > time.Second { // not for each of the first quick ones
 		w.to(state, "not healthy yet: %v", err)
 	}
-	w.wait = min(w.wait*3/2, longestProbe)
-	return w.wait
+	wait := w.wait
+	w.wait = min(wait*3/2, longestProbe)
+	return wait
 }
 
 // killed restarts an instance that fails its liveness probe.
