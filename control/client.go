@@ -169,7 +169,7 @@ func found[T any](ctx context.Context, c *Client, path string, q logs.Query, fol
 		values.Set("n", strconv.Itoa(q.Last))
 	}
 	if !q.Since.IsZero() {
-		values.Set("since", q.Since.Format(time.RFC3339Nano))
+		values.Set("since", since(q.Since))
 	}
 	if q.Grep != nil {
 		values.Set("grep", q.Grep.String())
@@ -181,6 +181,15 @@ func found[T any](ctx context.Context, c *Client, path string, q logs.Query, fol
 		}
 		return false, emit(line)
 	})
+}
+
+// since is a time as it was given, and a moment of this process (time: Monotonic
+// Clocks) as an age: the wall clock may have been set since then.
+func since(at time.Time) string {
+	if at == at.Round(0) { //nolint:staticcheck // Equal does not see the monotonic reading
+		return at.Format(time.RFC3339Nano)
+	}
+	return time.Since(at).String()
 }
 
 // ErrEnded says that the daemon ended while it was listened to.

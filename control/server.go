@@ -293,7 +293,7 @@ func logQuery(r *http.Request) (logs.Query, error) {
 		}
 	}
 	if text := r.FormValue("since"); text != "" {
-		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+		if q.Since, err = sinceTime(text); err != nil {
 			return q, &Error{"since: " + err.Error(), CodeInvalid}
 		}
 	}
@@ -303,6 +303,14 @@ func logQuery(r *http.Request) (logs.Query, error) {
 		}
 	}
 	return q, nil
+}
+
+// sinceTime takes an age or a time.
+func sinceTime(text string) (time.Time, error) {
+	if age, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(-age), nil
+	}
+	return time.Parse(time.RFC3339Nano, text)
 }
 
 // lines writes one JSON object a line.

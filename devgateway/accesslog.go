@@ -81,6 +81,7 @@ func (l *AccessLog) Follow(ctx context.Context, q AccessQuery, follow bool, emit
 	if err := emit(q.collect(past)); err != nil || !follow {
 		return err
 	}
+	q.Since = time.Time{} // what comes is new, even where the clock is set back
 	return sub.Each(ctx, func(r Record, missed int) (told bool, err error) {
 		lines := q.gather(r, sub.C())
 		if len(lines) == 0 {

@@ -55,6 +55,12 @@ type Instance struct {
 	Reason      string     `json:"reason"` // why it is in this state, in words
 }
 
+// SameStart reports whether both are what one start has made. The time of day
+// does not tell which of two starts is the later: it may have been set back.
+func (i Instance) SameStart(other Instance) bool {
+	return i.Instance == other.Instance && i.StartedAt != nil && other.StartedAt != nil && i.StartedAt.Equal(*other.StartedAt)
+}
+
 // Completed reports whether the instance of a task has done its work.
 func (i Instance) Completed() bool {
 	return i.State == Exited && i.ExitCode != nil && *i.ExitCode == 0

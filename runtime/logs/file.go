@@ -37,8 +37,9 @@ func Read(dir string, q Query) ([]Line, error) {
 	var batches []*batch
 	for _, path := range paths {
 		service := strings.TrimSuffix(filepath.Base(path), ".log")
+		var newest time.Time
 		for i := oldFiles; i >= 0; i-- {
-			more, err := readFile(rotated(path, i), service, &q)
+			more, err := readFile(rotated(path, i), service, &q, &newest)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
@@ -48,7 +49,10 @@ func Read(dir string, q Query) ([]Line, error) {
 	return collect(batches, &q), nil
 }
 
-func readFile(path, service string, q *Query) ([]*batch, error) {
+// readFile reads one file of a service. newest is the latest time in it and in
+// those before it: what was written after that stands behind it, also where the
+// clock was set back.
+func readFile(path, service string, q *Query, newest *time.Time) ([]*batch, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -58,8 +62,13 @@ func readFile(path, service string, q *Query) ([]*batch, error) {
 	r := bufio.NewReaderSize(f, 64<<10)
 	for {
 		line, err := r.ReadBytes('\n')
-		if b := parse(service, line); b != nil && q.wants(b) {
-			out = append(out, b)
+		if b := parse(service, line); b != nil {
+			if b.after = *newest; b.time.After(*newest) {
+				*newest = b.time
+			}
+			if q.wants(b) {
+				out = append(out, b)
+			}
 		}
 		if err == io.EOF {
 			return out, nil

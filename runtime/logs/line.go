@@ -42,7 +42,16 @@ type batch struct {
 	service  string
 	instance string
 	stream   string
-	data     []byte // ends with a newline; never changed once published
+	data     []byte    // ends with a newline; never changed once published
+	after    time.Time // of a file: the latest time of what was written before; zero elsewhere
+}
+
+// place is where the batch stands among others, in time.
+func (b *batch) place() time.Time {
+	if b.after.After(b.time) {
+		return b.after
+	}
+	return b.time
 }
 
 func (b *batch) count() int { return bytes.Count(b.data, []byte{'\n'}) }

@@ -111,7 +111,7 @@ func (s *Store) recent() []*batch {
 
 // collect merges batches in time order and keeps the lines that q wants.
 func collect(batches []*batch, q *Query) []Line {
-	slices.SortStableFunc(batches, func(a, b *batch) int { return a.time.Compare(b.time) })
+	slices.SortStableFunc(batches, func(a, b *batch) int { return a.place().Compare(b.place()) })
 	lines := []Line{}
 	for _, b := range batches {
 		lines = b.lines(q, lines)
@@ -132,6 +132,7 @@ func (s *Store) Follow(ctx context.Context, q Query, emit func([]Line) error) er
 	if err := emit(collect(past, &q)); err != nil {
 		return err
 	}
+	q.Since = time.Time{} // what comes is new, even where the clock is set back
 	return sub.Each(ctx, func(b *batch, missed int) (told bool, err error) {
 		lines := b.lines(&q, nil)
 		if len(lines) == 0 {

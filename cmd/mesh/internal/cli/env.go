@@ -167,13 +167,17 @@ func runTask(ctx context.Context, d *deps, task string) error {
 // runOnce runs the task and follows its log until it is done.
 func runOnce(ctx context.Context, d *deps, client *control.Client, task string) error {
 	begun := time.Now()
+	before, err := client.Snapshot(ctx)
+	if err != nil {
+		return explain(err)
+	}
 	if err := client.RunTask(ctx, task); err != nil {
 		return explain(err)
 	}
 	var last runtime.Instance
-	err := client.Watch(ctx, func(now runtime.Snapshot) bool {
+	err = client.Watch(ctx, func(now runtime.Snapshot) bool {
 		for _, i := range now.Of(task) {
-			if last = i; i.State.Final() && (i.StartedAt == nil || !i.StartedAt.Before(begun)) {
+			if last = i; i.State.Final() && !slices.ContainsFunc(before.Of(task), i.SameStart) {
 				return true
 			}
 		}

@@ -47,7 +47,10 @@ func runOrder(ctx context.Context, d *deps, verb, doing string, names []string, 
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
+	before, err := client.Snapshot(ctx)
+	if err != nil {
+		return explain(err)
+	}
 	if err := client.Steer(ctx, verb, names...); err != nil {
 		return explain(err)
 	}
@@ -57,7 +60,7 @@ func runOrder(ctx context.Context, d *deps, verb, doing string, names []string, 
 	case "stop":
 		return waitStopped(ctx, client, names, w.limit)
 	case "restart":
-		w.since = begun
+		w.replaced = before
 	}
 	return w.wait(ctx, client)
 }

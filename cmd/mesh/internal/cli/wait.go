@@ -109,7 +109,7 @@ type waiting struct {
 	condition manifest.Condition
 	progress  *progress
 	limit     time.Duration
-	since     time.Time // what started before is to be replaced; zero: nothing is
+	replaced  runtime.Snapshot // what runs there is to be replaced
 	timer     *time.Timer
 
 	building bool // whether the last snapshot saw a build
@@ -165,7 +165,7 @@ func (w *waiting) look(now runtime.Snapshot) bool {
 // not become healthy.
 func (w *waiting) outlived(instances []runtime.Instance) bool {
 	return slices.ContainsFunc(instances, func(i runtime.Instance) bool {
-		return i.State.Running() && i.StartedAt != nil && i.StartedAt.Before(w.since)
+		return i.State.Running() && slices.ContainsFunc(w.replaced.Of(i.Service), i.SameStart)
 	})
 }
 
