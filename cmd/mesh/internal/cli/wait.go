@@ -87,6 +87,9 @@ func (w *waiting) states() string {
 }
 
 func knownServices(ctx context.Context, client *control.Client, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	now, err := client.Snapshot(ctx)
 	if err != nil {
 		return explain(err)
