@@ -53,6 +53,7 @@ func one(ctx context.Context, name, port string, argv []string, out *prefixed, r
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Env = append(os.Environ(), "HOST=127.0.0.1", "PORT="+port)
+	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	check(err)
 	check(cmd.Start())
@@ -67,12 +68,18 @@ func one(ctx context.Context, name, port string, argv []string, out *prefixed, r
 		}
 	}()
 	out.copy(name+" | ", pipe)
-	_ = cmd.Wait() // however it ended
+	if err := cmd.Wait(); ctx.Err() == nil { // nobody would start it again
+		check(fmt.Errorf("%s at %s has ended: %w", name, address, err))
+	}
 }
 
 // lowPort is a port for the i-th of n, from below the ephemeral range (ip(7)): of
-// a thousand from within it connections take some before the program listens.
+// a thousand from within it connections take some before the program listens. No
+// program may be forked meanwhile: it would hold the port until it has closed what
+// it inherits, which may be later than the next one listens.
 func lowPort(i, n int) string {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for port := 10_000 + i; ; port += n {
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
