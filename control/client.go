@@ -137,7 +137,7 @@ func (c *Client) Gone(ctx context.Context) error {
 // is good until see returns.
 func (c *Client) Watch(ctx context.Context, see func(runtime.Snapshot) (done bool)) error {
 	var now runtime.Snapshot
-	return c.stream(ctx, "/v1/events", func(dec *json.Decoder) (bool, error) {
+	return c.stream(ctx, "/v1/events?newest=true", func(dec *json.Decoder) (bool, error) {
 		var u Update
 		if err := dec.Decode(&u); err != nil {
 			return false, err

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
@@ -272,5 +273,39 @@ func TestSocket(t *testing.T) {
 	}
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Errorf("the first one was disturbed: %v", err)
+	}
+}
+
+// Every transition is told, also those that follow one another at once.
+func TestEventsTellEachTransition(t *testing.T) {
+	f := newFake()
+	c := served(t, f, filepath.Join(t.TempDir(), "control.sock"))
+	var told []string
+	err := c.stream(t.Context(), "/v1/events", func(dec *json.Decoder) (bool, error) {
+		var u Update
+		if err := dec.Decode(&u); err != nil {
+			return false, err
+		}
+		if u.Snapshot != nil {
+			f.set(runtime.Healthy)
+			f.set(runtime.Stopping)
+		}
+		for _, e := range u.Events {
+			told = append(told, string(e.Instance.State))
+		}
+		return len(told) == 2, nil
+	})
+	if got := strings.Join(told, " "); err != nil || got != "healthy stopping" {
+		t.Errorf("%s %v", got, err)
+	}
+}
+
+func TestNewest(t *testing.T) {
+	instance := func(name string, state runtime.State) runtime.Event {
+		return runtime.Event{Instance: &runtime.Instance{Service: "cart", Instance: name, State: state}}
+	}
+	batch := []runtime.Event{instance("cart-1", runtime.Starting), instance("cart-2", runtime.Starting), instance("cart-1", runtime.Healthy), {Service: &runtime.Service{Name: "cart"}}}
+	if got := newest(batch); len(got) != 3 || got[0].Instance.Instance != "cart-2" || got[1].Instance.State != runtime.Healthy || got[2].Service == nil {
+		t.Errorf("%+v", got)
 	}
 }

@@ -198,8 +198,9 @@ func (s *server) shutdown(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-// events streams a snapshot and then every event. A client that is too slow
-// gets a new snapshot in place of what it missed.
+// events streams a snapshot and then every event, or with newest=true those that
+// nothing newer has made old. A client that is too slow gets a new snapshot in place
+// of what it missed.
 func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	out := newLines(w)
 	now, events := s.w.Subscribe()
@@ -214,7 +215,10 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 			// What is sent is looked at as a whole: of many services, less often.
 			pause := gatherTime + gatherEach*time.Duration(len(now.Services))
 			time.Sleep(pause - time.Since(sent))
-			batch := newest(e, events.C())
+			batch := gather(e, events.C())
+			if r.FormValue("newest") == "true" {
+				batch = newest(batch)
+			}
 			sent = time.Now()
 			if events.Missed() == 0 {
 				out.send(Update{Events: batch})
@@ -234,25 +238,33 @@ const (
 	gatherEach = 20 * time.Microsecond // more, for each service
 )
 
-// newest are an event and those that follow it in the queue, without those that
-// a later one of the same row makes old.
-func newest(first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
-	batch, at := []runtime.Event{first}, map[string]int{first.Row(): 0}
+// gather is an event with those that follow it in the queue.
+func gather(first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
+	batch := []runtime.Event{first}
 	for len(batch) < 1000 {
 		select {
 		case e := <-queue:
-			i, known := at[e.Row()]
-			if known {
-				batch[i] = e
-				continue
-			}
-			at[e.Row()] = len(batch)
 			batch = append(batch, e)
 		default:
 			return batch
 		}
 	}
 	return batch
+}
+
+// newest is a batch without the events that a later one of the same row makes old.
+func newest(batch []runtime.Event) []runtime.Event {
+	last := map[string]int{}
+	for i, e := range batch {
+		last[e.Row()] = i
+	}
+	var kept []runtime.Event
+	for i, e := range batch {
+		if last[e.Row()] == i {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }
 
 func (s *server) logs(w http.ResponseWriter, r *http.Request) {
