@@ -35,6 +35,8 @@ type loader struct {
 	ws       *Workspace
 	problems Problems
 	partial  bool // something could not be decoded, so a name may be missing
+
+	over map[string]*Service // of mesh.local.yaml, for manifests in folders of their own
 }
 
 func (l *loader) add(err error) {
@@ -81,6 +83,9 @@ func (l *loader) local() error {
 	if problems := local.decode(&overlay); problems != nil {
 		return problems.orNil()
 	}
+	if l.doc.Services.Inline == nil {
+		l.over, overlay.Services.Inline = overlay.Services.Inline, nil
+	}
 	overlayStruct(&l.doc, &overlay)
 	l.source.over = local
 	return nil
@@ -88,7 +93,7 @@ func (l *loader) local() error {
 
 func (l *loader) services() {
 	if l.doc.Services.Inline != nil {
-		l.inline()
+		l.inline(l.doc.Services.Inline)
 		return
 	}
 	globs := l.doc.Services.Globs
@@ -97,6 +102,9 @@ func (l *loader) services() {
 	}
 	for i, glob := range globs {
 		l.glob(i, glob)
+	}
+	if !l.partial {
+		l.inline(l.over) // those that no folder has
 	}
 }
 
@@ -138,6 +146,11 @@ func (l *loader) file(path string) {
 		l.add(problems)
 		return
 	}
+	if over := l.over[service.Name]; over != nil {
+		delete(l.over, service.Name)
+		overlayStruct(service, over)
+		src.over = l.source.over.part("services", service.Name)
+	}
 	if service.Dir != "" {
 		l.problems = append(l.problems, src.problemKey([]any{"dir"}, "dir is for services written in %s; this one lives where its file is", WorkspaceFile))
 	}
@@ -145,10 +158,9 @@ func (l *loader) file(path string) {
 	l.addService(service)
 }
 
-// inline takes the services that mesh.yaml holds itself. One that has a
-// mesh.service.yaml in its folder takes from there what mesh.yaml leaves open.
-func (l *loader) inline() {
-	for name, service := range l.doc.Services.Inline {
+// inline takes the services that mesh.yaml holds itself.
+func (l *loader) inline(services map[string]*Service) {
+	for name, service := range services {
 		if service == nil {
 			service = &Service{}
 		}

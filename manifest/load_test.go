@@ -179,6 +179,42 @@ services:
 	}
 }
 
+// A service whose manifest stands in its own folder is laid over in the same way, and
+// the others stay.
+func TestLocalOverFolders(t *testing.T) {
+	ws, err := Load(unpack(t, txtar.Parse([]byte(`
+-- mesh.yaml --
+version: 1
+name: x
+-- mesh.local.yaml --
+services:
+  a: {replicas: 2, env: {B: "2"}, routes: [{prefix: /local}]}
+  c: {run: c}
+-- services/a/mesh.service.yaml --
+version: 1
+name: a
+run: a
+env: {A: "1", B: "1"}
+-- services/b/mesh.service.yaml --
+version: 1
+name: b
+run: b
+`))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ws.Names(); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Fatalf("services %v", got)
+	}
+	a, _ := ws.Service("a")
+	if *a.Replicas != 2 || a.Run.Empty() || !maps.Equal(a.Env, map[string]string{"A": "1", "B": "2"}) || filepath.Base(a.Dir) != "a" {
+		t.Errorf("%+v", a)
+	}
+	if len(a.Routes) != 1 || !strings.HasPrefix(a.Routes[0].Position, "mesh.local.yaml:2:") {
+		t.Errorf("routes %+v", a.Routes)
+	}
+}
+
 func TestWarnings(t *testing.T) {
 	ws, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\nalerts: [{}]\nservices:\n  a: {run: a, resources: {cpus: 1}}\n"))))
 	if err != nil {

@@ -149,6 +149,15 @@ func (s *source) find(path []any) (key, value ast.Node) {
 	return key, value
 }
 
+// part is what stands at a path, as a source of its own.
+func (s *source) part(path ...any) *source {
+	at := s.root
+	for _, step := range path {
+		_, at = child(at, step)
+	}
+	return &source{file: s.file, data: s.data, root: at}
+}
+
 // lookup is find, and reports whether it went all the way.
 func (s *source) lookup(path []any) (key, value ast.Node, found bool) {
 	key, value = s.root, s.root

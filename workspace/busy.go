@@ -15,6 +15,7 @@ import (
 // BusyError says that an address is taken, and by whom where that can be seen.
 type BusyError struct {
 	Address string
+	Service string // whose fixed port it is; "" where it is the gateway's address
 	Holder  string // "nginx (pid 812)", or "" when it cannot be seen
 }
 

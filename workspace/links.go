@@ -164,7 +164,11 @@ func (l *links) listen(ctx context.Context, e edge, callee *manifest.Service) (n
 	case e.caller == "":
 		ln, err := listen(callee.Port)
 		if err != nil {
-			return nil, fmt.Errorf("port %d of %s: %w", callee.Port, callee.Name, busy(ctx, "127.0.0.1:"+strconv.Itoa(callee.Port), err))
+			err = busy(ctx, "127.0.0.1:"+strconv.Itoa(callee.Port), err)
+			if taken, ok := errors.AsType[*BusyError](err); ok {
+				taken.Service = callee.Name
+			}
+			return nil, fmt.Errorf("port %d of %s: %w", callee.Port, callee.Name, err)
 		}
 		return ln, nil
 	}

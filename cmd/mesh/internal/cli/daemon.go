@@ -239,6 +239,8 @@ func startFailure(err error) error {
 	var full *workspace.DiskFullError
 	var unknown *manifest.UnknownService
 	switch {
+	case errors.As(err, &busy) && busy.Service != "":
+		return withNext(err, "stop it, or give "+busy.Service+" another port, for you alone in "+manifest.LocalFile)
 	case errors.As(err, &busy):
 		return withNext(err, fmt.Sprintf("stop it, or take another address: mesh up --gateway 127.0.0.1:0, or gateway.address in %s", manifest.WorkspaceFile))
 	case errors.As(err, &full):
