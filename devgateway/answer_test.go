@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // answering is a rig before an instance that answers the requests of a connection one
@@ -102,6 +103,23 @@ func TestAnswersComeAsTheyAreSent(t *testing.T) {
 		rest, _ := io.ReadAll(res.Body)
 		if string(first)+string(rest) != "ab" || err != nil {
 			t.Errorf("%q, %q, %v", first, rest, err)
+		}
+	}
+}
+
+// An answer does not wait for ever for the rest of a body that nobody reads.
+func TestAnswersBeforeTheBody(t *testing.T) {
+	impatience := limits{time.Minute, time.Minute, 300 * time.Millisecond}
+	r := newRig(t, Config{limits: &impatience}, Route{Service: "s", Prefix: "/", Auth: AuthNone}, Route{Service: "s", Prefix: "/private/"}, Route{Static: t.TempDir(), Prefix: "/files/"})
+	r.SetInstances(one("s", upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.WriteHeader(http.StatusConflict)
+	})))
+	for _, framing := range []string{"Content-Length: 100000", "Transfer-Encoding: chunked"} {
+		for path, want := range map[string]int{"POST /": http.StatusConflict, "POST /private/": http.StatusUnauthorized, "GET /files/x": http.StatusUnauthorized, "GET /.mesh/health": http.StatusOK} {
+			if got := r.raw(path + " HTTP/1.1\nHost: localhost\n" + framing + "\n\n"); got.StatusCode != want {
+				t.Errorf("%s %s: %d", framing, path, got.StatusCode)
+			}
 		}
 	}
 }

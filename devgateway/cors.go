@@ -28,13 +28,17 @@ func (g *Gateway) SetCORS(origins []string) {
 
 // crossOrigin answers a preflight, and gives other requests the headers that
 // their page needs. It reports whether the request was answered.
-func (g *Gateway) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
-	c := g.cors.Load()
+func (x *exchange) crossOrigin(r *http.Request) bool {
+	c := x.g.cors.Load()
 	if c == nil || r.Header.Get("Origin") == "" {
 		return false
 	}
-	c.HandlerFunc(w, r)
-	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+	preflight := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+	if preflight {
+		x.leaveUnread(r)
+	}
+	c.HandlerFunc(&x.w, r)
+	return preflight
 }
 
 // onlyOurCORS removes what a service says about other origins: the gateway

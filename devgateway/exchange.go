@@ -29,11 +29,12 @@ type exchange struct {
 	timedOut atomic.Bool
 	ended    atomic.Bool // a stream that the gateway ends
 
-	body     *watch    // of the request's; nil: it may take its time
-	endpoint *endpoint // where it is, or was tried last
-	held     bool      // it is counted in there
-	tries    int       // how often it was sent again
-	server   any       // what accepted it; known of streams only
+	body     *watch      // of the request's; nil: it may take its time
+	endpoint *endpoint   // where it is, or was tried last
+	held     bool        // it is counted in there
+	tries    int         // how often it was sent again
+	sent     *repeatable // the request's body; nil: it has none
+	server   any         // what accepted it; known of streams only
 	stream   bool
 	old      bool        // the client speaks HTTP/1.0
 	closing  func() bool // undoes closeWhenDone

@@ -19,12 +19,15 @@ func (g *Gateway) Handler() http.Handler {
 		x := g.newExchange(w, r, outside)
 		x.w.watchAnswer(r, g.limits.stall)
 		defer func() { x.w.finish(); x.observe(r) }()
-		if g.crossOrigin(&x.w, r) {
+		if x.crossOrigin(r) {
 			return
 		}
 		if p := g.admit(x, r); p != nil {
 			x.refuse(r, p)
 			return
+		}
+		if x.route == nil || x.route.files != nil {
+			x.leaveUnread(r)
 		}
 		if x.route == nil {
 			g.answerItself(&x.w, r)
@@ -41,6 +44,7 @@ func (g *Gateway) Handler() http.Handler {
 // refuse answers with a problem.
 func (x *exchange) refuse(r *http.Request, p *problem) {
 	x.problem = p
+	x.leaveUnread(r)
 	p.write(&x.w, r, x)
 }
 

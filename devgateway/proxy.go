@@ -37,6 +37,9 @@ func (x *exchange) forward(r *http.Request) {
 		x.arrived(res)
 		x.switchProtocols(r, res)
 	default:
+		if !x.sent.all() {
+			x.leaveUnread(r)
+		}
 		x.answer(res)
 	}
 }

@@ -185,6 +185,16 @@ func (b *repeatable) unread() bool {
 	return !b.touched
 }
 
+// all reports that it was read to its end; so does a request without a body.
+func (b *repeatable) all() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.whole
+}
+
 // atFault reports that it was the body that could not be sent on.
 func (b *repeatable) atFault() bool {
 	if b == nil {

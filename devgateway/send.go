@@ -25,6 +25,7 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 	g := x.g
 	s := &sending{g: g, x: x, retries: x.retries(req)}
 	s.body = keepOpen(req, s.retries.Attempts > 0)
+	x.sent = s.body
 	if s.retries.Attempts > 0 {
 		g.deposit(x.callee)
 	}

@@ -91,6 +91,24 @@ func (b *watchedBody) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// unreadLimit bounds how long an answer waits for the rest of a body that nobody
+// reads. Over HTTP/1.1 net/http reads up to 256 KiB of it before it sends any.
+const unreadLimit = 5 * time.Second
+
+// leaveUnread is called before an answer to a request whose body was not read to its
+// end. Where it was, net/http reads on to learn of the client's end, and must not be
+// disturbed.
+func (x *exchange) leaveUnread(r *http.Request) {
+	if r.ProtoMajor != 1 || r.Body == http.NoBody || x.stalled() {
+		return
+	}
+	limit := unreadLimit
+	if stall := x.g.limits.stall; stall > 0 {
+		limit = min(limit, stall)
+	}
+	_ = http.NewResponseController(x.w.ResponseWriter).SetReadDeadline(time.Now().Add(limit))
+}
+
 // stalled reports that a request was broken off because its body did not come.
 func (x *exchange) stalled() bool { return x.body != nil && x.body.hasFired() }
 
