@@ -166,7 +166,7 @@ func runTask(ctx context.Context, d *deps, task string) error {
 
 // runOnce runs the task and follows its log until it is done.
 func runOnce(ctx context.Context, d *deps, client *control.Client, task string) error {
-	begun := time.Now()
+	begun := time.Now().Round(0) // the time of day, which lines have: as an age it would be later by as long as the question takes
 	before, err := client.Snapshot(ctx)
 	if err != nil {
 		return explain(err)
