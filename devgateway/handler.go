@@ -22,7 +22,7 @@ func (g *Gateway) Handler() http.Handler {
 		if x.crossOrigin(r) {
 			return
 		}
-		if p := g.admit(x, r); p != nil {
+		if p := x.admit(r); p != nil {
 			x.refuse(r, p)
 			return
 		}
@@ -50,7 +50,8 @@ func (x *exchange) refuse(r *http.Request, p *problem) {
 
 // admit decides about a request: it is refused, or gets a route and its
 // sender a name. A request for the gateway itself gets no route.
-func (g *Gateway) admit(x *exchange, r *http.Request) *problem {
+func (x *exchange) admit(r *http.Request) *problem {
+	g := x.g
 	if p := g.check(r); p != nil {
 		return p
 	}

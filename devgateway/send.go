@@ -13,7 +13,6 @@ type sending struct {
 	g       *Gateway
 	x       *exchange
 	retries Retries
-	body    *repeatable
 	refused []*endpoint // that took no connection
 	failed  []*endpoint // that took it and did not answer well; asked again if nobody else is there
 	count   int         // retries so far
@@ -24,8 +23,7 @@ type sending struct {
 func (x *exchange) send(req *http.Request) (*http.Response, error) {
 	g := x.g
 	s := &sending{g: g, x: x, retries: x.retries(req)}
-	s.body = keepOpen(req, s.retries.Attempts > 0)
-	x.sent = s.body
+	x.sent = keepOpen(req, s.retries.Attempts > 0)
 	if s.retries.Attempts > 0 {
 		g.deposit(x.callee)
 	}
@@ -36,7 +34,7 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 			return nil, g.nobody(req.Context(), x.callee, refused)
 		}
 		res, err := s.ask(e, req)
-		if err != nil && isDial(err) && s.body.unread() {
+		if err != nil && isDial(err) && x.sent.unread() {
 			s.refused, refused = append(s.refused, e), err
 			continue
 		}
@@ -83,10 +81,10 @@ func (s *sending) letGo() {
 // again is the request to be sent once more, or nil: there was an answer, or it may
 // not be, or too much is sent again already.
 func (s *sending) again(req *http.Request, res *http.Response, err error) *http.Request {
-	if s.count >= s.retries.Attempts || !s.retries.wants(res, err) || req.Context().Err() != nil || s.body.atFault() {
+	if s.count >= s.retries.Attempts || !s.retries.wants(res, err) || req.Context().Err() != nil || s.x.sent.atFault() {
 		return nil
 	}
-	again := s.body.again(req)
+	again := s.x.sent.again(req)
 	if again == nil || !s.g.withdraw(s.x.callee) || !sleep(req.Context(), s.retries.pause(s.count)) {
 		return nil
 	}
@@ -114,7 +112,7 @@ func (s *sending) verdict(ctx context.Context, res *http.Response, err error) er
 	switch {
 	case s.x.timedOut.Load():
 		return errors.New("no answer within " + s.x.route.Timeout.String())
-	case ctx.Err() != nil || s.body.atFault() || errors.As(err, &tooLarge):
+	case ctx.Err() != nil || s.x.sent.atFault() || errors.As(err, &tooLarge):
 		return errNoVerdict
 	}
 	return err

@@ -22,28 +22,20 @@ type before struct {
 // look reads what lies in a folder; nil where that is too much to be known.
 func look(dir string) *before {
 	b := &before{dir: dir, found: map[string]string{}}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil // gone meanwhile
-		case err != nil:
-			return err
-		case len(b.found) > fingerprintFiles:
-			return errors.New("too many files")
+	err := walk(dir, func(path string, d fs.DirEntry) (err error) {
+		if len(b.found) > fingerprintFiles {
+			return errTooMany
 		}
-		if b.found[path], err = content(dir, path, d); err != nil {
-			return err
-		}
-		if d.IsDir() && path != dir && uncounted(d.Name()) {
-			return fs.SkipDir
-		}
-		return nil
+		b.found[path], err = content(dir, path, d)
+		return err
 	})
 	if err != nil {
 		return nil
 	}
 	return b
 }
+
+var errTooMany = errors.New("too many files")
 
 // content identifies what a regular file holds.
 func content(dir, path string, d fs.DirEntry) (string, error) {

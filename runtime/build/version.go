@@ -63,15 +63,8 @@ const (
 func fingerprint(dir string) (string, error) {
 	h := sha256.New()
 	files := 0
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
-			return nil // gone meanwhile, or not ours to read
-		case err != nil:
-			return err
-		case d.IsDir() && path != dir && uncounted(d.Name()):
-			return fs.SkipDir
-		case !d.Type().IsRegular():
+	err := walk(dir, func(path string, d fs.DirEntry) error {
+		if !d.Type().IsRegular() {
 			return nil
 		}
 		if files++; files > fingerprintFiles {
@@ -80,6 +73,26 @@ func fingerprint(dir string) (string, error) {
 		return hashFile(h, dir, path, d)
 	})
 	return hex.EncodeToString(h.Sum(nil)[:8]), err
+}
+
+// walk calls see with all that lies below dir and may be read, dir first. Of hidden
+// folders and node_modules it sees that they are there alone.
+func walk(dir string, see func(path string, d fs.DirEntry) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+			return nil // gone meanwhile, or not ours to read
+		case err != nil:
+			return err
+		}
+		if err := see(path, d); err != nil {
+			return err
+		}
+		if d.IsDir() && path != dir && uncounted(d.Name()) {
+			return fs.SkipDir
+		}
+		return nil
+	})
 }
 
 // uncounted are folders that hold nothing of a program's own.
