@@ -10,8 +10,8 @@ N       ?= 5
 help: ## list the targets
 	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-build: ## build bin/mesh
-	$(GO) build -buildvcs=false -o bin/mesh ./cmd/mesh
+build: ## build bin/mesh, static as the releases are
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/mesh ./cmd/mesh
 
 test: ## all tests; MESH_TEST_REQUIRE=all turns a skip for a missing part into a failure
 	$(GO) test -shuffle=on -timeout 20m $(PKGS)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -135,27 +134,28 @@ func (c *cgroup) child(name string) (*cgroup, error) {
 	return child, nil
 }
 
-// start starts cmd in the group. The calling thread must be locked. broken is an
-// error after which the thread is in the group itself, where it would be frozen.
-func (c *cgroup) start(cmd *exec.Cmd) (err, broken error) {
+// start calls fork so that what it starts is in the group. The calling thread must be
+// locked. broken is an error after which the thread is in the group itself, where it
+// would be frozen.
+func (c *cgroup) start(sys *syscall.SysProcAttr, fork func() error) (err, broken error) {
 	switch {
 	case c == nil:
-		return cmd.Start(), nil
+		return fork(), nil
 	case c.home == "":
 		dir, err := os.Open(c.dir)
 		if err != nil {
 			return err, nil
 		}
 		defer dir.Close()
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
-		return cmd.Start(), nil
+		sys.UseCgroupFD, sys.CgroupFD = true, int(dir.Fd())
+		return fork(), nil
 	}
 	// "0" is the thread that writes (kernel, admin-guide/cgroup-v1), and of one
 	// thread the move is cheap.
 	if err := write(filepath.Join(c.dir, "tasks"), "0"); err != nil {
 		return err, nil
 	}
-	err = cmd.Start()
+	err = fork()
 	return err, write(c.home, "0")
 }
 

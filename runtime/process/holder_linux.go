@@ -24,8 +24,14 @@ const reapPause = 50 * time.Millisecond
 // does membership of a cgroup of version 1.
 type holder struct {
 	state  string
+	shares bool              // the thread has no file table of its own, though it could; for tests
 	spawns chan func() error // carried out by Run; an error ends it
+	ready  chan struct{}     // closed when Run has what it starts processes with
 	ended  chan struct{}     // closed when Run has ended
+
+	turn  sync.Mutex // held from the giving of files until Run takes what is to be done with them
+	files *ownFiles  // once it is ready, as is null
+	null  *os.File   // of the thread's table
 
 	mu     sync.Mutex
 	owned  map[int]*Process // by pid, not reaped yet
@@ -40,7 +46,7 @@ type held struct {
 }
 
 func newHolder(state string) holder {
-	return holder{state: state, spawns: make(chan func() error), ended: make(chan struct{}), owned: map[int]*Process{}}
+	return holder{state: state, spawns: make(chan func() error), ready: make(chan struct{}), ended: make(chan struct{}), owned: map[int]*Process{}}
 }
 
 // Run makes this process a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER), so that
@@ -48,9 +54,15 @@ func newHolder(state string) holder {
 // processes. It keeps the goroutine's thread, and returns when ctx ends: with
 // the thread, all processes that still run are killed.
 func (d *Driver) Run(ctx context.Context) error {
+	goruntime.LockOSThread()
+	if unix.Gettid() == os.Getpid() { // the first thread, which does not end before the process
+		defer goruntime.UnlockOSThread()
+		ended := make(chan error)
+		go func() { ended <- d.Run(ctx) }()
+		return <-ended
+	}
 	h := &d.holder
 	defer close(h.ended)
-	goruntime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
 	}
@@ -59,6 +71,16 @@ func (d *Driver) Run(ctx context.Context) error {
 	h.mu.Lock()
 	h.cgroup = group
 	h.mu.Unlock()
+	if !h.shares {
+		h.files = newOwnFiles()
+		defer h.files.close()
+	}
+	var err error
+	if h.null, err = os.Open(os.DevNull); err != nil {
+		return err
+	}
+	defer h.null.Close()
+	close(h.ready)
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
 	defer signal.Stop(children)
@@ -104,43 +126,75 @@ func (c *cgroup) means() string {
 	return c.String() + ", subreaper guard"
 }
 
-// start starts p on the thread that Run has locked.
-func (h *holder) start(p *Process) error {
+// start starts p on the thread that Run has locked, with these standard streams.
+func (h *holder) start(p *Process, streams [2]*os.File) error {
 	result := make(chan error, 1)
 	spawn := func() error {
-		err, broken := h.spawn(p)
+		err, broken := h.spawn(p, streams)
 		result <- err
 		return broken
 	}
+	if err := h.hand(spawn, streams); err != nil {
+		return err
+	}
+	if err := <-result; err != nil {
+		return err
+	}
+	if pidfd, err := unix.PidfdOpen(p.pid, 0); err == nil && unix.SetNonblock(pidfd, true) == nil {
+		p.held.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	}
+	return nil
+}
+
+// hand has Run carry out spawn, which takes the streams.
+func (h *holder) hand(spawn func() error, streams [2]*os.File) error {
+	select {
+	case <-h.ready:
+	case <-h.ended:
+		return errStopping
+	}
+	h.turn.Lock()
+	defer h.turn.Unlock()
+	if err := h.files.give(streams[:]...); err != nil {
+		return err
+	}
 	select {
 	case h.spawns <- spawn:
-		return <-result
+		return nil
 	case <-h.ended:
-		return errors.New("mesh is stopping")
+		return errStopping
 	}
 }
 
+var errStopping = errors.New("mesh is stopping")
+
 // spawn holds the lock so that nobody takes the new process for an adopted one.
 // broken is an error after which this thread can start nothing more.
-func (h *holder) spawn(p *Process) (err, broken error) {
+func (h *holder) spawn(p *Process, streams [2]*os.File) (err, broken error) {
+	fds, closeAll, err := h.files.take(streams[:]...)
+	if err != nil {
+		return err, err
+	}
+	defer closeAll()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	pidfd := -1
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd}
 	if h.cgroup != nil {
 		h.last++
 		if p.held.cgroup, err = h.cgroup.child(strconv.Itoa(h.last)); err != nil {
 			return err, nil
 		}
 	}
-	if err, broken = p.held.cgroup.start(p.cmd); err != nil {
+	attr := &syscall.ProcAttr{Dir: p.cmd.Dir, Env: p.cmd.Environ(), Files: []uintptr{h.null.Fd(), uintptr(fds[0]), uintptr(fds[1])},
+		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	err, broken = p.held.cgroup.start(attr.Sys, func() error {
+		p.pid, err = syscall.ForkExec(p.cmd.Path, p.cmd.Args, attr)
+		return err
+	})
+	if err != nil {
 		p.held.cgroup.remove()
 		return err, broken
 	}
-	h.owned[p.PID()] = p
-	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
-		p.held.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
-	}
+	h.owned[p.pid] = p
 	return nil, broken
 }
 
@@ -159,8 +213,8 @@ func (h *holder) reapAdopted() {
 
 // finish waits for the process and kills what it leaves behind before it is
 // reaped: until then its pid and its group are certainly its own.
-func (p *Process) finish() (*os.ProcessState, error) {
-	p.held.awaitExit(p.PID())
+func (p *Process) finish() (syscall.WaitStatus, error) {
+	p.held.awaitExit(p.pid)
 	close(p.exited)
 	p.killTree()
 	p.held.cgroup.remove()
@@ -197,14 +251,16 @@ func (h held) awaitExit(pid int) {
 }
 
 // reap takes the exit of the ended process and gives up its pid.
-func (p *Process) reap() (*os.ProcessState, error) {
+func (p *Process) reap() (status syscall.WaitStatus, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reaped = true
-	state, err := p.cmd.Process.Wait()
+	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+		_, err = syscall.Wait4(p.pid, &status, 0, nil)
+	}
 	h := &p.driver.holder
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.owned, p.PID())
-	return state, err
+	delete(h.owned, p.pid)
+	return status, err
 }

@@ -66,6 +66,7 @@ func NewDriver(state string) *Driver {
 type Process struct {
 	driver *Driver
 	cmd    *exec.Cmd
+	pid    int
 	marker string
 	held   held // by the operating system's means
 	exit   Exit
@@ -90,9 +91,8 @@ func (d *Driver) Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stdout, cmd.Stderr = out.writers[0], out.writers[1]
 	p := &Process{driver: d, cmd: cmd, marker: spec.Marker, done: make(chan struct{}), exited: make(chan struct{})}
-	if err := d.holder.start(p); err != nil {
+	if err := d.holder.start(p, out.writers); err != nil {
 		out.abandon()
 		return nil, startError(spec.Argv[0], err)
 	}
@@ -152,18 +152,18 @@ func (p *Process) unlessReaped(f func()) {
 	}
 }
 
-func exitOf(state *os.ProcessState, err error) Exit {
-	if err != nil || state == nil {
+func exitOf(status syscall.WaitStatus, err error) Exit {
+	switch {
+	case err != nil:
 		return Exit{Code: -1, Signal: "unknown"}
-	}
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	case status.Signaled():
 		return Exit{Code: -1, Signal: signalName(status.Signal())}
 	}
-	return Exit{Code: state.ExitCode()}
+	return Exit{Code: status.ExitStatus()}
 }
 
 // PID is the process's id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.pid }
 
 // Done is closed when the process and all that it started are gone.
 func (p *Process) Done() <-chan struct{} { return p.done }

@@ -183,13 +183,18 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-func driver(t *testing.T) *Driver {
+func driver(t testing.TB) *Driver { return driverOf(t, false) }
+
+// driverOf returns a driver whose thread shares our file table, or has its own where
+// that is permitted.
+func driverOf(t testing.TB, shares bool) *Driver {
 	t.Helper()
 	state := t.TempDir()
 	if err := os.Mkdir(filepath.Join(state, "run"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	d := NewDriver(state)
+	d.holder.shares = shares
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- d.Run(ctx) }()

@@ -14,9 +14,13 @@ type held struct{}
 
 func newHolder(string) holder { return holder{} }
 
-func (holder) start(p *Process) error {
-	p.cmd.SysProcAttr = newGroup()
-	return p.cmd.Start()
+func (holder) start(p *Process, streams [2]*os.File) error {
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = streams[0], streams[1], newGroup()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.pid = p.cmd.Process.Pid
+	return nil
 }
 
 // Run waits for ctx: there is nothing to adopt on this system.
@@ -26,14 +30,17 @@ func (d *Driver) Run(ctx context.Context) error {
 }
 
 // finish waits for the process, and then kills what is left of its group.
-func (p *Process) finish() (*os.ProcessState, error) {
+func (p *Process) finish() (status syscall.WaitStatus, err error) {
 	state, err := p.cmd.Process.Wait()
 	close(p.exited)
 	p.killTree()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reaped = true
-	return state, err
+	if err == nil {
+		status = state.Sys().(syscall.WaitStatus) // documented as such (os.ProcessState)
+	}
+	return status, err
 }
 
 // killTree kills the process's group.
