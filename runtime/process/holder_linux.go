@@ -71,7 +71,6 @@ func (d *Driver) Run(ctx context.Context) error {
 	h.mu.Lock()
 	h.cgroup = group
 	h.mu.Unlock()
-	go growFiles() // by the time that the first instances run
 	if !h.shares {
 		h.files = newOwnFiles()
 		defer h.files.close()

@@ -53,6 +53,9 @@ func Guard(ctx context.Context, argv []string, files []*os.File, _ string) (int,
 	return code, err
 }
 
+// Prepare has nothing to prepare on this system.
+func Prepare() {}
+
 // Sweep finds nothing on this system.
 func Sweep(string) {}
 

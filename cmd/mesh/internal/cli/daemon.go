@@ -102,6 +102,7 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 	go killOnSecond(ctx, again, kill)
 
+	go process.Prepare()
 	usualGC := debug.SetGCPercent(startGC)
 	d, err := openDaemon(ctx, o)
 	if err != nil {
