@@ -214,20 +214,7 @@ func (c *consul) stop() {
 
 func (c *consul) register(service, id, value string) error {
 	body := fmt.Sprintf(`{"ID":%q,"Name":%q,"Tags":[%q],"Address":"127.0.0.1","Port":8080,"Check":{"TTL":"60s","Status":"passing"}}`, id, service, value)
-	req, err := http.NewRequest(http.MethodPut, c.base+"/v1/agent/service/register", strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	resp, err := c.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", resp.Status, text)
-	}
-	return err
+	return put(c.client, c.base+"/v1/agent/service/register", body)
 }
 
 // ask returns the tags of a service's instances, and the index that they had them

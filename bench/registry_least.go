@@ -77,17 +77,7 @@ func (l *least) stop() {
 }
 
 func (l *least) register(service, id, value string) error {
-	req, err := http.NewRequest(http.MethodPut, l.base+service+"/"+id, strings.NewReader(value))
-	if err != nil {
-		return err
-	}
-	resp, err := l.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
-	return err
+	return put(l.client, l.base+service+"/"+id, value)
 }
 
 func (l *least) lookup(service string) (int, error) {
