@@ -43,16 +43,9 @@ func runOrder(ctx context.Context, d *deps, verb, doing string, names []string, 
 	if err != nil {
 		return err
 	}
-	client, err := d.client()
+	client, before, err := steer(ctx, d, verb, names)
 	if err != nil {
 		return err
-	}
-	before, err := client.Snapshot(ctx)
-	if err != nil {
-		return explain(err)
-	}
-	if err := client.Steer(ctx, verb, names...); err != nil {
-		return explain(err)
 	}
 	d.say(doing + " " + strings.Join(names, ", ") + ".")
 	w := &waiting{names: names, condition: manifest.Healthy, progress: newProgress(d), limit: cmp.Or(timeout, set.waitTimeout)}
@@ -63,6 +56,19 @@ func runOrder(ctx context.Context, d *deps, verb, doing string, names []string, 
 		w.replaced = before
 	}
 	return w.wait(ctx, client)
+}
+
+// steer has the daemon do verb to the services, and returns what was before it.
+func steer(ctx context.Context, d *deps, verb string, names []string) (*control.Client, runtime.Snapshot, error) {
+	client, err := d.client()
+	if err != nil {
+		return nil, runtime.Snapshot{}, err
+	}
+	before, err := client.Snapshot(ctx)
+	if err != nil {
+		return nil, runtime.Snapshot{}, explain(err)
+	}
+	return client, before, explain(client.Steer(ctx, verb, names...))
 }
 
 // waitStopped waits until nothing of the services runs.
@@ -95,16 +101,9 @@ func newRebuild(d *deps) *cobra.Command {
 }
 
 func runRebuild(ctx context.Context, d *deps, names []string) error {
-	client, err := d.client()
+	client, before, err := steer(ctx, d, "rebuild", names)
 	if err != nil {
 		return err
-	}
-	before, err := client.Snapshot(ctx)
-	if err != nil {
-		return explain(err)
-	}
-	if err := client.Steer(ctx, "rebuild", names...); err != nil {
-		return explain(err)
 	}
 	after, err := awaitBuilds(ctx, d, client, names)
 	if err != nil {
