@@ -49,7 +49,7 @@ func TestKeepsPort(t *testing.T) {
 // TestSelectExternal holds that a service which somebody else runs is part of the
 // run, with what it calls, whatever else was named.
 func TestSelectExternal(t *testing.T) {
-	ws := loadShop(t)
+	ws := loaded(t, shop)
 	services, err := ws.Select(Selection{Names: []string{"profile"}, External: map[string]string{"cart": "127.0.0.1:9000"}})
 	if err != nil {
 		t.Fatal(err)

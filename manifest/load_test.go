@@ -107,9 +107,10 @@ run: echo "done" | cat
 profiles: [seed]
 `
 
-func loadShop(t *testing.T) *Workspace {
+// loaded is the workspace in an archive, which has no mistakes.
+func loaded(t *testing.T, archive string) *Workspace {
 	t.Helper()
-	ws, err := Load(unpack(t, txtar.Parse([]byte(shop))))
+	ws, err := Load(unpack(t, txtar.Parse([]byte(archive))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func loadShop(t *testing.T) *Workspace {
 }
 
 func TestLoad(t *testing.T) {
-	ws := loadShop(t)
+	ws := loaded(t, shop)
 	if got := ws.Names(); !slices.Equal(got, []string{"cart", "profile", "seed"}) {
 		t.Fatalf("services %v", got)
 	}
@@ -147,7 +148,7 @@ func TestLoad(t *testing.T) {
 // TestLocal holds that mesh.local.yaml is laid over mesh.yaml key by key: of a
 // service only what it names is another's.
 func TestLocal(t *testing.T) {
-	ws, err := Load(unpack(t, txtar.Parse([]byte(`
+	ws := loaded(t, `
 -- mesh.yaml --
 version: 1
 name: x
@@ -160,10 +161,7 @@ defaults: {env: {D: "2"}}
 services:
   a: {env: {B: "2"}, routes: [{prefix: /local}]}
   c: {run: c}
-`))))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	if got := ws.Names(); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Fatalf("services %v", got)
 	}
@@ -182,7 +180,7 @@ services:
 // A service whose manifest stands in its own folder is laid over in the same way, and
 // the others stay.
 func TestLocalOverFolders(t *testing.T) {
-	ws, err := Load(unpack(t, txtar.Parse([]byte(`
+	ws := loaded(t, `
 -- mesh.yaml --
 version: 1
 name: x
@@ -199,10 +197,7 @@ env: {A: "1", B: "1"}
 version: 1
 name: b
 run: b
-`))))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	if got := ws.Names(); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Fatalf("services %v", got)
 	}
@@ -216,10 +211,7 @@ run: b
 }
 
 func TestWarnings(t *testing.T) {
-	ws, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\nalerts: [{}]\nservices:\n  a: {run: a, resources: {cpus: 1}}\n"))))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ws := loaded(t, "-- mesh.yaml --\nversion: 1\nname: x\nalerts: [{}]\nservices:\n  a: {run: a, resources: {cpus: 1}}\n")
 	var got []string
 	for _, w := range ws.Warnings {
 		got = append(got, w.String())
@@ -228,7 +220,7 @@ func TestWarnings(t *testing.T) {
 	if strings.Join(got, "|") != want {
 		t.Errorf("got %s", strings.Join(got, "|"))
 	}
-	if ws := loadShop(t); len(ws.Warnings) > 0 {
+	if ws := loaded(t, shop); len(ws.Warnings) > 0 {
 		t.Errorf("warned of %v", ws.Warnings)
 	}
 	for text, want := range map[string]string{
@@ -245,7 +237,7 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestSelect(t *testing.T) {
-	ws := loadShop(t)
+	ws := loaded(t, shop)
 	for _, tt := range []struct {
 		sel  Selection
 		want string

@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"golang.org/x/tools/txtar"
 )
 
 // TestRetriesFallBack holds that a route's retries are filled from the gateway's,
 // and those from what holds everywhere; none stays none.
 func TestRetriesFallBack(t *testing.T) {
-	ws, err := Load(unpack(t, txtar.Parse([]byte(`
+	ws := loaded(t, `
 -- mesh.yaml --
 version: 1
 name: x
@@ -24,10 +22,7 @@ services:
       - {path: /own, retries: {attempts: 3}}
       - {path: /none, retries: {attempts: 0}}
       - {path: /slower, retries: {codes: [500], backoff: 1s}}
-`))))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	a, _ := ws.Service("a")
 	got := map[string]string{"gateway": written(ws.Gateway.Retries)}
 	for _, r := range a.Routes {
@@ -39,9 +34,9 @@ services:
 			t.Errorf("%s: %s, want %s", path, got[path], want)
 		}
 	}
-	plain, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\nservices: {a: {run: a}}\n"))))
-	if err != nil || written(plain.Gateway.Retries) != "2 [502 503] 25ms" {
-		t.Errorf("%+v %v", plain, err)
+	plain := loaded(t, "-- mesh.yaml --\nversion: 1\nname: x\nservices: {a: {run: a}}\n")
+	if got := written(plain.Gateway.Retries); got != "2 [502 503] 25ms" {
+		t.Errorf("without any: %s", got)
 	}
 }
 
