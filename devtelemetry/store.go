@@ -36,9 +36,6 @@ type Span struct {
 	target Target // of mesh's own, in place of Attributes until it is read
 }
 
-// Duration is how long the span lasted.
-func (s *Span) Duration() time.Duration { return s.End.Sub(s.Start) }
-
 // size is about what a span costs in memory.
 func (s *Span) size() int64 {
 	n := 300 + len(s.TraceID) + len(s.Name) + len(s.Service) + len(s.Message) + len(s.target.Method) + len(s.target.Path) + len(s.target.Instance)

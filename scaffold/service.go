@@ -22,7 +22,7 @@ type service struct {
 	Domain       string // package of the domain
 	Module       string // example.com/shop/services/order-items
 	Contracts    string // example.com/shop/contracts
-	Workspace    string // shop
+	Workspace    string // shop; only templates of somebody's own use it
 	Template     string
 	Database     string
 	Calls        []call

@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,7 +43,6 @@ type Workspace struct {
 	options Options
 	state   *State
 	log     *slog.Logger
-	started time.Time
 
 	began *manifest.Workspace // what Open was given
 
@@ -89,7 +87,7 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{options: o, state: o.State, log: o.Logger, started: time.Now(), began: m, manifest: m, selected: selected,
+	w := &Workspace{options: o, state: o.State, log: o.Logger, began: m, manifest: m, selected: selected,
 		urls: map[string]string{}, listeners: map[string]net.Listener{}, serving: newServing(), processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {
