@@ -15,7 +15,6 @@ type Instance struct {
 	Addr  string // host:port
 	HTTP2 bool   // it speaks HTTP/2 without TLS and without an upgrade
 	TLS   bool   // it is reached by HTTPS
-	TCP   bool   // it speaks something else: only for TCP links
 }
 
 // endpoint is an instance with what is going on there.

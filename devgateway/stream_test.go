@@ -256,7 +256,7 @@ func TestTCPLink(t *testing.T) {
 		}
 	}()
 	r := newRig(t, Config{})
-	r.SetInstances(one("db", Instance{ID: "dead", Addr: "127.0.0.1:1", TCP: true}, Instance{ID: "db-1", Addr: ln.Addr().String(), TCP: true}))
+	r.SetInstances(one("db", Instance{ID: "dead", Addr: "127.0.0.1:1"}, Instance{ID: "db-1", Addr: ln.Addr().String()}))
 	addr, stop := r.listen(func(ctx context.Context, ln net.Listener) error { return r.ServeTCPLink(ctx, ln, "cart", "db") })
 	for range 4 {
 		conn, err := net.Dial("tcp", addr)

@@ -38,7 +38,7 @@ func (s *Store) writeOwn(b *strings.Builder) {
 	own("mesh_telemetry_traces", "gauge", "Traces that are kept.", float64(stats.Traces))
 	own("mesh_telemetry_trace_bytes", "gauge", "Memory of the traces that are kept, roughly.", float64(stats.Bytes))
 	own("mesh_telemetry_series", "gauge", "Metric series that are kept.", float64(stats.Series))
-	own("mesh_telemetry_dropped_total", "counter", "Spans and series that a bound refused.", float64(stats.Dropped))
+	own("mesh_telemetry_dropped_total", "counter", "What a bound refused: spans, series, log records, requests of mesh's own.", float64(stats.Dropped))
 	head(b, "mesh_telemetry_received_total", "counter", "What was received.")
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -94,6 +94,13 @@ func (q *requests) count(r *Request) {
 	}
 }
 
+// refused is how many requests were on edges over the bound.
+func (q *requests) refused() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dropped
+}
+
 // write appends the edges in Prometheus' text format.
 func (q *requests) write(b *strings.Builder) {
 	q.mu.Lock()

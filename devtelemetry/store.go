@@ -214,7 +214,7 @@ type Stats struct {
 	Series  int               `json:"series"`
 	Logs    int               `json:"logs"`
 	Spans   map[string]uint64 `json:"spans_received"` // by service
-	Dropped uint64            `json:"dropped"`        // spans, series and log records over a bound
+	Dropped uint64            `json:"dropped"`        // spans, series, log records and requests over a bound
 }
 
 // Stats reports on the store.
@@ -224,7 +224,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	stats := Stats{
 		Traces: len(s.order), Bytes: s.bytes, Series: series, Logs: len(s.logs.items),
-		Spans: make(map[string]uint64), Dropped: s.counted.dropped + droppedSeries,
+		Spans: make(map[string]uint64), Dropped: s.counted.dropped + droppedSeries + s.requests.refused(),
 	}
 	for key, n := range s.counted.received {
 		if key.kind == "spans" {

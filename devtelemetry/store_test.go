@@ -236,6 +236,13 @@ func TestBounds(t *testing.T) {
 	if want := `mesh_request_duration_seconds_bucket{caller="gateway",callee="cart",code="200",le="0.025"} 10`; !strings.Contains(page, want) {
 		t.Errorf("no %s in:\n%s", want, page)
 	}
+	before := stats.Dropped
+	for i := range maxEdges + 2 { // two edges are there already
+		s.Record(Request{TraceID: "edges", SpanID: fmt.Sprint(i), Caller: "gateway", Callee: fmt.Sprint(i)})
+	}
+	if got := s.Stats().Dropped - before; got != uint64(maxEdges+2-maxSpans)+4 {
+		t.Errorf("%d spans and requests were dropped", got)
+	}
 	small := New(Config{MaxBytes: 1000})
 	for i := range 100 {
 		small.Record(Request{TraceID: fmt.Sprint(i)})

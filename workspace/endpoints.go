@@ -103,7 +103,7 @@ func (e *endpoints) refresh(service string) {
 		}
 		healthy = append(healthy, devgateway.Instance{ID: i.ID, Addr: address,
 			// Not h2c is no bar to gRPC, which is always spoken over HTTP/2.
-			HTTP2: protocol == "h2c", TCP: protocol == "tcp"})
+			HTTP2: protocol == "h2c"})
 	}
 	e.gateway.SetInstances(service, healthy)
 }
