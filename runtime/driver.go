@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -101,6 +102,11 @@ type Artifact struct {
 	Version string   // of the code; the same for the same code
 	Argv    []string // what to run
 	Image   string   // where to run it; "" for a process
+}
+
+// identity is the same for the same program started in the same way.
+func (a Artifact) identity() string {
+	return strings.Join(append([]string{a.Version, a.Image}, a.Argv...), "\x00")
 }
 
 // Builder builds services.

@@ -26,9 +26,9 @@ const (
 // generation identifies what an instance runs: one of another generation is
 // replaced.
 type generation struct {
-	version string // of the code
-	spec    string // of the manifest
-	restart int    // how often the user asked for a restart
+	artifact string // its identity
+	spec     string // of the manifest
+	restart  int    // how often the user asked for a restart
 }
 
 // instance is one instance through all its restarts. Its goroutine alone changes

@@ -129,8 +129,14 @@ func (r *roll) launch() *instance {
 }
 
 func (r *roll) swap(work context.Context, old []*instance) {
-	for len(old) > 0 && r.fresh() < r.replicas {
-		in := r.launch()
+	for len(old) > 0 {
+		in := r.unready() // one of a swap that was interrupted
+		if in == nil && r.fresh() >= r.replicas {
+			break
+		}
+		if in == nil {
+			in = r.launch()
+		}
 		if reason := r.awaitReady(work, in); reason != "" {
 			r.reject(work, in, reason)
 			return
@@ -143,6 +149,23 @@ func (r *roll) swap(work context.Context, old []*instance) {
 	}
 	r.fill()
 	r.stopEach(work, r.stale())
+}
+
+// unready is an instance of the wanted generation that has not been healthy yet; nil:
+// there is none.
+func (r *roll) unready() *instance {
+	for _, n := range r.numbers() {
+		in := r.instances[n]
+		if in.gen != r.generation() {
+			continue
+		}
+		select {
+		case <-in.ready:
+		default:
+			return in
+		}
+	}
+	return nil
 }
 
 // awaitReady returns why the instance did not become healthy, or "" when it did
@@ -178,7 +201,7 @@ func (r *roll) awaitReady(work context.Context, in *instance) string {
 
 // reject stops a new instance and says on the old ones why they still serve.
 func (r *roll) reject(work context.Context, in *instance, reason string) {
-	r.rejected = r.generation()
+	r.rejected, r.refusal = r.generation(), reason
 	r.stopEach(work, []*instance{in})
 	for n, other := range r.instances {
 		if other == in {
@@ -186,5 +209,6 @@ func (r *roll) reject(work context.Context, in *instance, reason string) {
 		}
 	}
 	r.sup.table.remove(r.name, in.id)
-	r.sup.table.annotate(r.name, "the new version did not become healthy, this one serves on: "+reason)
+	r.sup.table.service(r.name, func(s *Service) { s.Rejected = reason })
+	r.sup.table.annotate(r.name, r.outdated())
 }

@@ -77,6 +77,7 @@ type Service struct {
 	Progress   string `json:"progress"`    // of that build, in words
 	BuildError string `json:"build_error"` // of the newest build; "" when it went well
 	Version    string `json:"version"`     // of the newest build
+	Rejected   string `json:"rejected"`    // why that one did not become healthy, and an older one serves on; "" otherwise
 }
 
 // BuildProgress is what the build under way is at, in words; "" when there is none.

@@ -125,6 +125,13 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 	var build []*manifest.Service
 	for _, op := range plan {
 		switch op.Action {
+		case StartService, ReplaceService:
+			build = append(build, byName[op.Service])
+		}
+	}
+	s.toBuild(build) // at once: nobody is to think that what runs now is what was wanted
+	for _, op := range plan {
+		switch op.Action {
 		case StopService:
 			s.remove(op.Service)
 		case ScaleService:
@@ -133,19 +140,22 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 			_ = s.Restart(op.Service) // one that was removed meanwhile needs nothing
 		case StartService, ReplaceService:
 			s.put(byName[op.Service])
-			build = append(build, byName[op.Service])
 		}
 	}
 	s.requestBuild(build, false)
 }
 
 func (s *Supervisor) requestBuild(services []*manifest.Service, hold bool) {
+	s.toBuild(services)
+	s.builds.request(services, hold)
+}
+
+func (s *Supervisor) toBuild(services []*manifest.Service) {
 	for _, svc := range services {
 		if !svc.External() {
 			s.table.service(svc.Name, func(t *Service) { t.Building = true })
 		}
 	}
-	s.builds.request(services, hold)
 }
 
 // Progress says how far the build of a service is, for the views.

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -242,6 +244,78 @@ func TestSwapStartsTheNewBeforeItStopsTheOld(t *testing.T) {
 	if got := r.ends.String(); !strings.HasPrefix(got, "add app-1, add app-2, remove app-1, drain app-1") {
 		t.Errorf("endpoints: %s", got)
 	}
+}
+
+// TestABuildThatChangesNothingDoesNotHurryASwap: the new one is waited for on.
+func TestABuildThatChangesNothingDoesNotHurryASwap(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", nil))
+	r.state("app", Healthy)
+	r.build.set("app", r.program("-ready-after", "500ms"))
+	_ = r.Rebuild("app")
+	r.until("the new one starts", func(s Snapshot) bool { return len(s.Of("app")) == 2 })
+	_ = r.Rebuild("app")
+	r.until("the new one alone", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && is[0].Version == "v2" && is[0].State == Healthy
+	})
+	if got := r.ends.String(); !strings.HasPrefix(got, "add app-1, add app-2, remove app-1") {
+		t.Errorf("endpoints: %s", got)
+	}
+}
+
+// TestAChangedCommandIsRun: what the manifest runs comes with the build, whose version
+// says nothing of it. Nothing runs the old command once more before.
+func TestAChangedCommandIsRun(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", nil))
+	r.state("app", Healthy)
+	r.build.results["app"] = r.program("-version", "2")
+	r.apply(svc("app", func(s *manifest.Service) { s.Run.Args = r.program("-version", "2") }))
+	now := r.until("the new one alone", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && is[0].Instance != "app-1" && is[0].State == Healthy
+	})
+	res, err := http.Get("http://" + now.Of("app")[0].Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); !strings.Contains(string(body), "2") || err != nil {
+		t.Errorf("it runs the old command: %q %v", body, err)
+	}
+	if got := r.ends.String(); !strings.HasPrefix(got, "add app-1, add app-2, remove app-1") {
+		t.Errorf("endpoints: %s", got)
+	}
+}
+
+// TestWhyTheOldOneServesOnIsKept until something changes.
+func TestWhyTheOldOneServesOnIsKept(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", nil))
+	r.state("app", Healthy)
+	r.build.set("app", []string{"false"})
+	_ = r.Rebuild("app")
+	rejected := func(s Snapshot) bool {
+		service, _ := s.Service("app")
+		is := s.Of("app")
+		return service.Rejected != "" && len(is) == 1 && strings.Contains(is[0].Reason, "this one serves on: "+service.Rejected)
+	}
+	r.until("rejected", rejected)
+	_ = r.Rebuild("app")
+	if now := r.until("built again", func(s Snapshot) bool { service, _ := s.Service("app"); return !service.Building && !service.Changing }); !rejected(now) {
+		t.Errorf("%+v", now)
+	}
+	r.build.set("app", r.program())
+	_ = r.Rebuild("app")
+	r.until("mended", func(s Snapshot) bool {
+		service, _ := s.Service("app")
+		is := s.Of("app")
+		return service.Rejected == "" && len(is) == 1 && is[0].Version == "v3" && is[0].State == Healthy && is[0].Reason == ""
+	})
 }
 
 func TestReplaceStopsTheOldFirst(t *testing.T) {

@@ -38,7 +38,8 @@ type unit struct {
 	restarts int
 	artifact *Artifact
 	buildErr error
-	rejected generation // a generation that did not become healthy
+	rejected generation // one that did not become healthy
+	refusal  string     // why it did not
 
 	// What there is; changed by reconcile alone.
 	instances map[int]*instance
@@ -150,7 +151,7 @@ func (u *unit) anyFailed() bool {
 func (u *unit) restart() {
 	u.stopped, u.rejected = false, generation{}
 	u.restarts++
-	u.sup.table.service(u.name, func(s *Service) { s.Stopped = false })
+	u.sup.table.service(u.name, func(s *Service) { s.Stopped, s.Rejected = false, "" })
 }
 
 func (u *unit) scale(replicas int) {
@@ -158,14 +159,15 @@ func (u *unit) scale(replicas int) {
 	u.sup.table.service(u.name, func(s *Service) { s.Replicas = replicas })
 }
 
+// respecify gives the unit another manifest. What was built for the one before is of no
+// use: its command, too, came from there.
 func (u *unit) respecify(s *manifest.Service) {
-	if driverName(u.service) != driverName(s) { // what was built for the other driver is of no use
-		u.artifact, u.buildErr = ready(s), nil
-	}
+	u.artifact, u.buildErr = ready(s), nil
 	u.mu.Lock()
 	u.service = s
 	u.mu.Unlock()
 	u.spec, u.rejected = SpecHash(s), generation{}
+	u.sup.table.service(u.name, func(s *Service) { s.Rejected = "" })
 	u.scale(s.Instances())
 }
 
@@ -174,28 +176,34 @@ func (u *unit) respecify(s *manifest.Service) {
 func (u *unit) accept(a Artifact, err error) {
 	u.buildErr = err
 	if err == nil {
-		if u.artifact == nil || u.artifact.Version != a.Version {
+		if u.artifact == nil || u.artifact.identity() != a.identity() {
 			u.rejected = generation{}
 		}
 		u.artifact = &a
 	}
 	u.sup.table.service(u.name, func(s *Service) {
-		s.Building, s.BuildError, s.Progress = false, "", ""
+		s.Building, s.BuildError, s.Progress, s.Rejected = false, "", "", ""
 		if err != nil {
 			s.BuildError = err.Error()
-		} else {
-			s.Version = a.Version
+			return
+		}
+		s.Version = a.Version
+		if u.rejected == u.generation() {
+			s.Rejected = u.refusal
 		}
 	})
-	u.sup.table.annotate(u.name, u.buildReason())
+	u.sup.table.annotate(u.name, u.outdated())
 }
 
-func (u *unit) buildReason() string {
-	if u.buildErr == nil {
-		return ""
+// outdated says why the newest version does not serve; "" when it does, or may yet.
+func (u *unit) outdated() string {
+	switch {
+	case u.buildErr != nil:
+		return "the newest code does not build: " + firstSentence(u.buildErr.Error())
+	case u.rejected == u.generation():
+		return "the new version did not become healthy, this one serves on: " + u.refusal
 	}
-	line, _, _ := strings.Cut(u.buildErr.Error(), "\n")
-	return "the newest code does not build: " + line
+	return ""
 }
 
 // shutdown stops the service for good and returns when nothing of it runs, or
@@ -331,7 +339,7 @@ func (u *unit) sweep() {
 	for n, in := range u.instances {
 		select {
 		case <-in.done:
-			if in.gen != u.generation() || u.removed || u.live() >= u.replicas && !u.stopped {
+			if u.artifact != nil && in.gen != u.generation() || u.removed || u.live() >= u.replicas && !u.stopped {
 				delete(u.instances, n)
 				u.sup.table.remove(u.name, in.id)
 			}
@@ -355,7 +363,7 @@ func (u *unit) live() int {
 func (u *unit) generation() generation {
 	g := generation{spec: u.spec, restart: u.restarts}
 	if u.artifact != nil {
-		g.version = u.artifact.Version
+		g.artifact = u.artifact.identity()
 	}
 	return g
 }
