@@ -134,6 +134,9 @@ func alsoTo(store *logs.Store, log *slog.Logger) *slog.Logger {
 	return slog.New(slog.NewMultiHandler(log.Handler(), visible))
 }
 
+// Warn makes a warning part of the logs that people look at.
+func (w *Workspace) Warn(text string) { w.log.Warn(text) }
+
 // Run serves and supervises until ctx ends, and then stops the services in
 // order. hard ends the patience with those that do not stop.
 func (w *Workspace) Run(ctx, hard context.Context) error {

@@ -39,7 +39,7 @@ type daemonOptions struct {
 
 // File descriptors that the daemon inherits through its guard.
 const (
-	lifelineFD = 3 // the client's: 'd' detaches, the end of it ends the daemon
+	lifelineFD = 3 // the client's: see follow
 	readyFD    = 4 // the daemon's: how the start went
 )
 
@@ -93,6 +93,7 @@ func newDaemon(*deps) *cobra.Command {
 }
 
 func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready io.WriteCloser) error {
+	guard := os.Getppid()
 	// A second signal, or losing the client twice, is not waited for.
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
@@ -110,7 +111,17 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 		return err
 	}
 	tell(ready, started{Remarks: d.remarks})
-	go follow(lifeline, stop)
+	died := func(who string) {
+		d.workspace.Warn(fmt.Sprintf("%s has died: everything is stopped, and killed after %v", who, deathGrace))
+		stop()
+		time.AfterFunc(deathGrace, kill)
+	}
+	go follow(lifeline, stop, func() { died("the command that started mesh") })
+	context.AfterFunc(ctx, func() {
+		if os.Getppid() != guard {
+			died("the guard")
+		}
+	})
 	group, serving := errgroup.WithContext(hard)
 	serving, done := context.WithCancel(serving)
 	group.Go(func() error {
@@ -260,11 +271,23 @@ func runsAlready(err error) bool {
 	return errors.Is(err, control.ErrRunning) || errors.Is(err, workspace.ErrLocked)
 }
 
-// follow waits for the client: a 'd' lets it go, its end stops the daemon.
-func follow(lifeline io.Reader, stop func()) {
-	buf := make([]byte, 1)
-	if n, _ := lifeline.Read(buf); n == 1 && buf[0] == 'd' {
-		return
+// What a client says on the lifeline.
+const (
+	saysDetach = 'd' // the daemon runs on without it
+	saysStop   = 's' // everything is stopped in order
+)
+
+// follow waits for what the client says. One that ends without a word has died.
+func follow(lifeline io.Reader, stop, died func()) {
+	said := make([]byte, 1)
+	switch n, _ := lifeline.Read(said); {
+	case n == 0:
+		died()
+	case said[0] == saysStop:
+		stop()
 	}
-	stop()
 }
+
+// deathGrace is how long services may take to stop when a part of mesh has died:
+// nothing outlives it by two seconds.
+const deathGrace = time.Second

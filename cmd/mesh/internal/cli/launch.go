@@ -91,15 +91,16 @@ func (d *daemonProcess) awaitStart(ready io.Reader) error {
 	return &failure{err: err, next: s.Next, code: s.Code}
 }
 
-// stop lets the lifeline go, which stops everything, and waits for the end.
+// stop stops everything in order and waits for the end.
 func (d *daemonProcess) stop() {
+	_, _ = d.lifeline.Write([]byte{saysStop}) // one that has ended needs no word
 	d.lifeline.Close()
 	_ = d.guard.Wait() // its exit code repeats what is known
 }
 
 // detach lets the daemon go on without this client.
 func (d *daemonProcess) detach() error {
-	if _, err := d.lifeline.Write([]byte{'d'}); err != nil {
+	if _, err := d.lifeline.Write([]byte{saysDetach}); err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
 	return errors.Join(d.lifeline.Close(), d.guard.Process.Release())

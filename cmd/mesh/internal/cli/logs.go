@@ -119,7 +119,7 @@ func followLogs(ctx context.Context, d *deps, client *control.Client, o logOptio
 		return err
 	}
 	if len(o.services) > 0 {
-		if err := knownServices(ctx, client, slices.DeleteFunc(slices.Clone(o.services), func(name string) bool { return name == workspace.OwnLog })); err != nil {
+		if _, err := knownServices(ctx, client, slices.DeleteFunc(slices.Clone(o.services), func(name string) bool { return name == workspace.OwnLog })); err != nil {
 			return err
 		}
 	}

@@ -94,12 +94,29 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 		return explain(err)
 	case o.dryRun:
 		return dryRun(ctx, d, p, o, client, running)
+	case running && status.State == "stopping":
+		if err := o.awaitEnd(ctx, d, p); err != nil {
+			return err
+		}
 	case running && !o.detach:
 		return withNext(fmt.Errorf("mesh runs in this workspace already (pid %d)", status.PID), "mesh dash shows it; mesh up -d applies changes; mesh down stops it")
 	case running:
 		return applyChanges(ctx, d, p, o, client)
 	}
 	return start(ctx, d, o, p, fresh)
+}
+
+// awaitEnd waits for a daemon that stops what it runs.
+func (o *upOptions) awaitEnd(ctx context.Context, d *deps, p place) error {
+	d.say("It is being stopped here; waiting for the end of that.")
+	ctx, cancel := context.WithTimeoutCause(ctx, o.waitTimeout, errTimeout)
+	defer cancel()
+	err := p.client().Gone(ctx)
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		return withNext(fmt.Errorf("what runs here has not stopped after %v", o.waitTimeout), "mesh ps shows what is left")
+	}
+	p.awaitEnd(ctx)
+	return err
 }
 
 // settle completes the options from the settings.
@@ -171,7 +188,8 @@ func applyChanges(ctx context.Context, d *deps, p place, o *upOptions, client *c
 		fmt.Fprintln(d.streams.Err, plan)
 	}
 	d.tellProblems(ctx, client)
-	return leftRunning(ctx, client, waitFor(ctx, d, client, o.names, o.waitTimeout))
+	w := &waiting{names: o.names, condition: manifest.Healthy, newest: true, progress: newProgress(d), limit: o.waitTimeout}
+	return leftRunning(ctx, client, w.wait(ctx, client))
 }
 
 // errStopped says that the wait is over because there is nothing left to wait
@@ -261,8 +279,8 @@ func join(ctx context.Context, d *deps, o *upOptions, p place) (bool, error) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	client := p.client()
-	switch _, err := client.Status(ctx); {
-	case errors.Is(err, control.ErrNotRunning):
+	switch s, err := client.Status(ctx); {
+	case errors.Is(err, control.ErrNotRunning), err == nil && s.State == "stopping":
 		return false, nil
 	case err != nil:
 		return true, explain(err)

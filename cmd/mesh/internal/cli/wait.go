@@ -46,8 +46,14 @@ func waitFor(ctx context.Context, d *deps, client *control.Client, names []strin
 }
 
 func waitForCondition(ctx context.Context, d *deps, client *control.Client, names []string, condition manifest.Condition, timeout time.Duration) error {
-	if err := knownServices(ctx, client, names); err != nil {
+	now, err := knownServices(ctx, client, names)
+	if err != nil {
 		return err
+	}
+	for _, name := range names {
+		if s, _ := now.Service(name); condition == manifest.Completed && s.Kind != string(manifest.KindTask) {
+			return usageError("--for completed: %s is a %s, and only tasks complete", name, s.Kind)
+		}
 	}
 	return (&waiting{names: names, condition: condition, progress: newProgress(d), limit: timeout}).wait(ctx, client)
 }
@@ -86,13 +92,11 @@ func (w *waiting) states() string {
 	return strings.Join(states, ", ")
 }
 
-func knownServices(ctx context.Context, client *control.Client, names []string) error {
-	if len(names) == 0 {
-		return nil
-	}
+// knownServices is what runs, if all that is named is part of it.
+func knownServices(ctx context.Context, client *control.Client, names []string) (runtime.Snapshot, error) {
 	now, err := client.Snapshot(ctx)
 	if err != nil {
-		return explain(err)
+		return now, explain(err)
 	}
 	var known []string
 	for _, s := range now.Services {
@@ -100,10 +104,10 @@ func knownServices(ctx context.Context, client *control.Client, names []string) 
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			return explain(&manifest.UnknownService{Name: name, Known: known})
+			return now, explain(&manifest.UnknownService{Name: name, Known: known})
 		}
 	}
-	return nil
+	return now, nil
 }
 
 // waiting looks at each snapshot.
@@ -112,6 +116,7 @@ type waiting struct {
 	condition manifest.Condition
 	progress  *progress
 	limit     time.Duration
+	newest    bool             // an older version that serves on does not do
 	replaced  runtime.Snapshot // what runs there is to be replaced
 	timer     *time.Timer
 
@@ -149,19 +154,32 @@ func (w *waiting) look(now runtime.Snapshot) bool {
 		if s.Building {
 			building = append(building, s)
 		}
-		if !s.Changing && runtime.Reached(s, instances, w.condition) && !w.outlived(instances) {
+		if !s.Changing && runtime.Reached(s, instances, w.condition) && !w.outlived(instances) && !w.behind(s) {
 			continue
 		}
 		w.missing = append(w.missing, s.Name)
-		if !s.Building && !s.Changing && (hopeless(s, instances) || w.outlived(instances)) {
+		if !s.Building && !s.Changing && (hopeless(s, instances) || w.outlived(instances) || w.behind(s)) {
 			stuck = append(stuck, s.Name)
 		}
 	}
 	w.progress.builds(building)
 	if len(stuck) > 0 && len(stuck)+waitingFor(now, w.names) >= len(w.missing) {
-		w.verdict = withNext(fmt.Errorf("%s: %s", plainList(stuck), reasonOf(now, stuck[0])), "mesh why "+stuck[0])
+		w.verdict = withNext(trouble(now, stuck), "mesh why "+stuck[0])
 	}
 	return len(building) > 0
+}
+
+// behind reports that the newest version is wanted and does not serve, or not yet.
+func (w *waiting) behind(s runtime.Service) bool {
+	return w.newest && (s.Building || s.BuildError != "" || s.Rejected != "")
+}
+
+// trouble says what keeps services from what was waited for.
+func trouble(now runtime.Snapshot, stuck []string) error {
+	if serves := slices.ContainsFunc(now.Of(stuck[0]), func(i runtime.Instance) bool { return i.State == runtime.Healthy }); serves {
+		return fmt.Errorf("%s: %s", strings.Join(stuck, ", "), reasonOf(now, stuck[0]))
+	}
+	return fmt.Errorf("%s: %s", plainList(stuck), reasonOf(now, stuck[0]))
 }
 
 // outlived reports that an instance runs that was to be replaced: the new one did
