@@ -93,22 +93,30 @@ func (s *Subscription[T]) Missed() int {
 
 // Each calls take with every value as it comes, and with the weight of what was
 // dropped since take last reported that it passed that on, until ctx ends or take
-// fails.
+// fails. What had come when ctx ended is still taken.
 func (s *Subscription[T]) Each(ctx context.Context, take func(v T, missed int) (told bool, err error)) error {
 	missed := 0
+	next := func(v T) error {
+		missed += s.Missed()
+		told, err := take(v, missed)
+		if told {
+			missed = 0
+		}
+		return err
+	}
 	for {
 		select {
-		case <-ctx.Done():
-			return nil
 		case v := <-s.queue:
-			missed += s.Missed()
-			told, err := take(v, missed)
-			if err != nil {
+			if err := next(v); err != nil {
 				return err
 			}
-			if told {
-				missed = 0
+		case <-ctx.Done():
+			for range len(s.queue) {
+				if err := next(<-s.queue); err != nil {
+					return err
+				}
 			}
+			return nil
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package broadcast
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -48,6 +49,24 @@ func TestEachKeepsTheCountUntilItIsTold(t *testing.T) {
 	})
 	if got := fmt.Sprint(seen); !errors.Is(err, enough) || got != "[0 4 1 4 2 0]" {
 		t.Errorf("%s %v", got, err)
+	}
+}
+
+// TestEachTakesWhatHadCome before its context ended: the last words.
+func TestEachTakesWhatHadCome(t *testing.T) {
+	for range 20 { // a select between the two is a matter of luck
+		var topic Topic[int]
+		sub := topic.Subscribe(10, nil)
+		for i := range 5 {
+			topic.Publish(i)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		end()
+		seen := 0
+		if err := sub.Each(ctx, func(int, int) (bool, error) { seen++; return true, nil }); err != nil || seen != 5 {
+			t.Errorf("%d of 5, %v", seen, err)
+		}
+		sub.Close()
 	}
 }
 

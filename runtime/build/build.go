@@ -5,6 +5,7 @@ package build
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -82,8 +83,20 @@ func (b *Builder) log(service string, err error) {
 	}
 	w := b.Logs.Writer(service, service, logs.Build)
 	defer w.Close()
+	if failed, ok := errors.AsType[*failedCommand](err); ok {
+		fmt.Fprintln(w, failed.how) // what it printed is there already
+		return
+	}
 	fmt.Fprintln(w, err)
 }
+
+// failedCommand is a build command that did not end well.
+type failedCommand struct {
+	how  string
+	said string // what it printed last
+}
+
+func (f *failedCommand) Error() string { return f.how + "\n" + f.said }
 
 // commands runs the build commands of services that have one, a few at a time. A
 // folder that services share and none of them builds in is read once.
@@ -157,7 +170,7 @@ func (b *Builder) run(ctx context.Context, s *manifest.Service) error {
 		p.Stop(ctx, syscall.SIGKILL, 0)
 	}
 	if exit := p.Exit(); exit.Code != 0 {
-		return fmt.Errorf("%s: %s\n%s", strings.Join(argv, " "), exit, said)
+		return &failedCommand{how: fmt.Sprintf("%s: %s", strings.Join(argv, " "), exit), said: said.String()}
 	}
 	return nil
 }

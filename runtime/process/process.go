@@ -126,7 +126,7 @@ func startError(program string, err error) error {
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s: not an executable file (chmod +x?)", program)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return fmt.Errorf("%s: %w: mesh needs about 8 for an instance; raise the limit (ulimit -n) and start mesh again", program, err)
+		return fmt.Errorf("%s: %w: mesh needs about 6 for an instance; raise the limit (ulimit -n) and start mesh again", program, err)
 	case errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("%s: no more processes are allowed (ulimit -u, or the pids limit of a container)", program)
 	case errors.Is(err, syscall.ENOEXEC):

@@ -260,14 +260,28 @@ func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) erro
 		return dashboard(ctx, d, daemon)
 	}
 	d.banner(ctx, daemon.client)
+	return stay(ctx, d, daemon)
+}
+
+// stay prints what services say until everything has stopped, which the end of ctx
+// begins: their last words, too.
+func stay(ctx context.Context, d *deps, daemon *daemonProcess) error {
 	quiet := d.tellStart(ctx, daemon.client)
-	err = followLogs(ctx, d, daemon.client, logOptions{follow: true})
-	quiet()
-	d.finish(ctx, daemon)
-	if ctx.Err() != nil {
+	ended := make(chan error, 1)
+	go func() {
+		ended <- followLogs(context.WithoutCancel(ctx), d, daemon.client, logOptions{follow: true})
+	}()
+	select {
+	case err := <-ended:
+		quiet()
+		d.finish(ctx, daemon)
+		return err
+	case <-ctx.Done():
+		quiet()
+		d.finish(ctx, daemon)
+		<-ended
 		return ctx.Err()
 	}
-	return err
 }
 
 // join applies what is wanted to a daemon that another client has started just
