@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ebef7166/mesh/devbroker"
@@ -83,8 +84,22 @@ func (w *Workspace) keptListener(name string) (net.Listener, error) {
 
 func (w *Workspace) warnMoved(moved *Moved) {
 	if moved != nil {
-		w.log.Warn(moved.String())
+		w.hasMoved(moved.String())
 	}
+}
+
+func (w *Workspace) hasMoved(text string) {
+	w.log.Warn(text)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.moves = append(w.moves, text)
+}
+
+// Moves says which addresses are not what they were in earlier runs.
+func (w *Workspace) Moves() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.moves)
 }
 
 func (w *Workspace) took(name string, ln net.Listener) {
@@ -120,7 +135,7 @@ func (w *Workspace) builtins() (err error) {
 	w.gateway = devgateway.New(devgateway.Config{Verifier: verifier{tokens}, Hosts: w.manifest.Gateway.Hosts,
 		Issuer: func() string { return w.url("identity") }, Logger: w.log.With("part", "gateway"), Observe: w.observe, Why: w.why, Hold: w.hold})
 	w.endpoints = newEndpoints(w.registry, w.gateway, w.protocolOf)
-	w.links = newLinks(w.gateway, w.state, w.serving, w.options.Isolated, func(text string) { w.log.Warn(text) })
+	w.links = newLinks(w.gateway, w.state, w.serving, w.options.Isolated, w.hasMoved)
 	w.databases = newDatabases(w.state)
 	return nil
 }

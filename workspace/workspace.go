@@ -49,6 +49,7 @@ type Workspace struct {
 	mu       sync.Mutex
 	manifest *manifest.Workspace
 	selected []*manifest.Service
+	moves    []string // see Moves
 
 	urls        map[string]string // of the built-ins, by name, as they are on this machine; written before Run's services start
 	registry    *devregistry.Registry

@@ -213,7 +213,11 @@ func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.Sta
 	d.workspace, err = workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: selection, Watch: o.Watch, Outside: o.Outside,
 		Driver: o.Wanted.Driver, Run: o.Run, Isolated: o.Isolated,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
-	return err
+	if err != nil {
+		return err
+	}
+	d.remarks.Warnings = append(d.remarks.Warnings, d.workspace.Moves()...)
+	return nil
 }
 
 // untilGone returns when the socket is not there any more, since nobody can reach

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -101,6 +103,7 @@ func runUp(ctx context.Context, d *deps, o *upOptions) error {
 	case running && !o.detach:
 		return withNext(fmt.Errorf("mesh runs in this workspace already (pid %d)", status.PID), "mesh dash shows it; mesh up -d applies changes; mesh down stops it")
 	case running:
+		o.mentionGateway(d, status.Gateway.URL)
 		return applyChanges(ctx, d, p, o, client)
 	}
 	return start(ctx, d, o, p, fresh)
@@ -117,6 +120,14 @@ func (o *upOptions) awaitEnd(ctx context.Context, d *deps, p place) error {
 	}
 	p.awaitEnd(ctx)
 	return err
+}
+
+// mentionGateway says that an address that is asked for comes too late.
+func (o *upOptions) mentionGateway(d *deps, at string) {
+	_, port, _ := net.SplitHostPort(o.gateway)
+	if is, err := url.Parse(at); err == nil && o.gateway != "" && port != "0" && port != is.Port() {
+		d.say("The gateway stays at " + at + ": mesh runs already; mesh down first, to have it at " + o.gateway + ".")
+	}
 }
 
 // settle completes the options from the settings.
