@@ -290,7 +290,7 @@ func stay(ctx context.Context, d *deps, daemon *daemonProcess) error {
 	case <-ctx.Done():
 		quiet()
 		d.finish(ctx, daemon)
-		<-ended
+		_ = <-ended // the log ends with the daemon
 		return ctx.Err()
 	}
 }
