@@ -259,6 +259,35 @@ func TestAnswersToWhatIsWrong(t *testing.T) {
 	}
 }
 
+// A page of another origin registers nothing and writes no key; who is no browser
+// goes on as before.
+func TestRegistryIsNotForPages(t *testing.T) {
+	handler := fresh(t).Handler()
+	for _, tt := range []struct {
+		method, path string
+		header       []string
+		status       int
+	}{
+		{"PUT", "/v1/agent/service/register", []string{"Origin", "http://evil.example"}, 403},
+		{"PUT", "/v1/agent/service/register", []string{"Origin", "null"}, 403},
+		{"PUT", "/v1/kv/a//b", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"POST", "/v1/txn", []string{"Origin", "http://localhost:1"}, 403}, // which no preflight asks for
+		{"PUT", "/v1/kv/a", nil, 200},
+		{"PUT", "/v1/kv/a", []string{"Origin", "http://example.com"}, 200}, // httptest's host
+		{"GET", "/v1/kv/a", []string{"Sec-Fetch-Site", "cross-site"}, 200}, // a browser reads it to nobody
+	} {
+		req := httptest.NewRequest(tt.method, tt.path, strings.NewReader("{}"))
+		if len(tt.header) > 0 {
+			req.Header.Set(tt.header[0], tt.header[1])
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, req)
+		if w.Code != tt.status || w.Code == 403 && !strings.Contains(w.Body.String(), "another origin") {
+			t.Errorf("%s %s of %v: %d %s, want %d", tt.method, tt.path, tt.header, w.Code, w.Body, tt.status)
+		}
+	}
+}
+
 func FuzzRegistrationBody(f *testing.F) {
 	f.Add(`{"Name":"web","Check":{"TTL":"10s","DeregisterCriticalServiceAfter":"1m"}}`)
 	f.Add(`{"name":"web","checks":[{"ttl":1},{"ttl":"1h"}],"weights":{"passing":1}}`)

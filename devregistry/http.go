@@ -33,7 +33,7 @@ func (r *Registry) Handler() http.Handler {
 		}))
 	}
 	mux.Handle("/", http.HandlerFunc(noSuchEndpoint))
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return notForPages(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		// A key may hold // and .. which the mux would redirect.
 		if key, ok := strings.CutPrefix(req.URL.Path, "/v1/kv/"); ok {
 			req.SetPathValue("key", key)
@@ -41,7 +41,17 @@ func (r *Registry) Handler() http.Handler {
 			return
 		}
 		mux.ServeHTTP(w, req)
-	})
+	}))
+}
+
+// notForPages refuses what a page of another origin has a browser send. Nobody is
+// asked for a token here: such a page could register itself as a service.
+func notForPages(h http.Handler) http.Handler {
+	browsers := http.NewCrossOriginProtection()
+	browsers.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, fail(http.StatusForbidden, "a page of another origin may not send this"))
+	}))
+	return browsers.Handler(h)
 }
 
 const keyPath = "/v1/kv/{key...}"

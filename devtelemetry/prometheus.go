@@ -13,7 +13,7 @@ import (
 // MetricsHandler serves /metrics in Prometheus' text format: mesh's own
 // counters, and the newest value of what the services sent.
 func (s *Store) MetricsHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return notForPages(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET")
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
@@ -25,7 +25,7 @@ func (s *Store) MetricsHandler() http.Handler {
 		s.metrics.write(&b)
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_, _ = io.WriteString(w, b.String())
-	})
+	}))
 }
 
 // writeOwn appends what the store counts about itself.

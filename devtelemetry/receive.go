@@ -27,7 +27,16 @@ func (s *Store) Handler() http.Handler {
 	receive(mux, "trace", "Trace", "/v1/traces", func() *tracev1.TracesData { return new(tracev1.TracesData) }, s.receiveTraces)
 	receive(mux, "metrics", "Metrics", "/v1/metrics", func() *metricsv1.MetricsData { return new(metricsv1.MetricsData) }, s.receiveMetrics)
 	receive(mux, "logs", "Logs", "/v1/logs", func() *logsv1.LogsData { return new(logsv1.LogsData) }, s.receiveLogs)
-	return mux
+	return notForPages(mux)
+}
+
+// notForPages refuses what a page of another origin has a browser send.
+func notForPages(h http.Handler) http.Handler {
+	browsers := http.NewCrossOriginProtection()
+	browsers.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "a page of another origin may not send this", http.StatusForbidden)
+	}))
+	return browsers.Handler(h)
 }
 
 // receive serves one signal on both protocols. An export's answer is empty

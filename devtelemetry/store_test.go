@@ -142,6 +142,33 @@ func post(s *Store, path, media, encoding string, body []byte) *httptest.Respons
 	return w
 }
 
+// A page of another origin leaves no trace; who is no browser goes on as before.
+func TestTelemetryIsNotForPages(t *testing.T) {
+	s := New(Config{})
+	for _, tt := range []struct {
+		h      http.Handler
+		path   string
+		header []string
+		status int
+	}{
+		{s.Handler(), "/v1/traces", []string{"Origin", "http://evil.example"}, 403},
+		{s.Handler(), "/v1/traces", []string{"Origin", "null"}, 403},
+		{s.Handler(), "/opentelemetry.proto.collector.trace.v1.TraceService/Export", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{s.MetricsHandler(), "/metrics", []string{"Origin", "http://evil.example"}, 403},
+		{s.Handler(), "/v1/traces", []string{"Origin", "http://example.com"}, 200}, // httptest's host
+		{s.Handler(), "/v1/traces", []string{"User-Agent", "exporter"}, 200},
+	} {
+		r := httptest.NewRequest(http.MethodPost, tt.path, strings.NewReader(jsonTraces))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set(tt.header[0], tt.header[1])
+		w := httptest.NewRecorder()
+		tt.h.ServeHTTP(w, r)
+		if w.Code != tt.status || w.Code == 403 && !strings.Contains(w.Body.String(), "another origin") {
+			t.Errorf("%s of %v: %d %s, want %d", tt.path, tt.header, w.Code, w.Body, tt.status)
+		}
+	}
+}
+
 const jsonTraces = `{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"web"}}]},
 "scopeSpans":[{"spans":[{"traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"eee19b7ec3c1b174","name":"load",
 "kind":2,"startTimeUnixNano":"1544712660000000000","endTimeUnixNano":"1544712661000000000","later":true}]}]}]}`
