@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,6 +40,21 @@ func (x *exchange) crossOrigin(r *http.Request) bool {
 	}
 	c.HandlerFunc(&x.w, r)
 	return preflight
+}
+
+// foreign refuses what a page of another origin has the developer's browser send,
+// unless the workspace names that origin: requests that may change something, and
+// WebSockets, whose handshake is a GET that no preflight asks for. Who is no browser
+// says nothing of an origin.
+func (g *Gateway) foreign(r *http.Request, allowed *cors.Cors) *problem {
+	asked := r
+	if upgradeOf(r.Header) != "" {
+		asked = &http.Request{Method: http.MethodPost, Host: r.Host, Header: r.Header}
+	}
+	if g.browsers.Check(asked) == nil || allowed != nil && allowed.OriginAllowed(r) {
+		return nil
+	}
+	return &problem{status: http.StatusForbidden, cause: "a page of another origin (" + cmp.Or(r.Header.Get("Origin"), "unknown") + ") may not send this"}
 }
 
 // onlyOurCORS removes what a service says about other origins: the gateway

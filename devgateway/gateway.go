@@ -67,6 +67,8 @@ type Gateway struct {
 	streams streams
 	cors    atomic.Pointer[cors.Cors] // nil: no other origins
 
+	browsers http.CrossOriginProtection
+
 	linkRetries atomic.Pointer[Retries]  // nil: none
 	outliers    atomic.Pointer[Outliers] // nil: nobody is left out
 	ejecting    sync.Mutex               // held while an instance is left out

@@ -67,6 +67,10 @@ func (x *exchange) admit(r *http.Request) *problem {
 	if !g.hostAllowed(r, host, t) {
 		return &problem{status: http.StatusMisdirectedRequest, cause: "the gateway does not serve the host " + host + " (gateway.hosts in mesh.yaml adds one)"}
 	}
+	if p := g.foreign(r, g.cors.Load()); p != nil {
+		p.cause += ": gateway.cors in mesh.yaml names the origins that may"
+		return p
+	}
 	path := r.URL.Path
 	if path == reserved || strings.HasPrefix(path, reserved+"/") {
 		return nil
@@ -135,7 +139,7 @@ func (g *Gateway) answerItself(w *writer, r *http.Request) {
 // no route and no check of tokens; the callee does that, as it would in
 // production.
 func (g *Gateway) linkHandler(caller, callee string) http.Handler {
-	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := g.newExchange(w, r, caller)
 		x.callee = callee
 		defer x.observe(r)
@@ -145,9 +149,6 @@ func (g *Gateway) linkHandler(caller, callee string) http.Handler {
 		}
 		x.forward(r)
 	})
-	// A link has no tokens to ask for: a page in the developer's browser
-	// must not be able to post to it.
-	return http.NewCrossOriginProtection().Handler(serve)
 }
 
 func (g *Gateway) admitLink(r *http.Request) *problem {
@@ -157,5 +158,6 @@ func (g *Gateway) admitLink(r *http.Request) *problem {
 	case !validHost(r.Host) || !g.hostAllowed(r, normalHost(r.Host), nil):
 		return &problem{status: http.StatusMisdirectedRequest, cause: "a link is reached by its address only"}
 	}
-	return nil
+	// It has no tokens to ask for, and no other origins.
+	return g.foreign(r, nil)
 }

@@ -84,8 +84,8 @@ func TestCORS(t *testing.T) {
 		if got := preflight(evil); got.Header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: %v", evil, got.Header)
 		}
-		if got := call(evil, alice); got.Header.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%s may read: %v", evil, got.Header)
+		if got := call(evil, alice); got.StatusCode != 403 || got.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s may call or read: %d %v", evil, got.StatusCode, got.Header)
 		}
 	}
 	if got := call(page, alice); got.StatusCode != 200 || len(got.Header["Access-Control-Allow-Origin"]) != 1 || got.Header.Get("Access-Control-Allow-Origin") != page {

@@ -238,6 +238,12 @@ func TestLinkIsNotForBrowsers(t *testing.T) {
 			t.Errorf("%v: %d, want %d", header, got.StatusCode, status)
 		}
 	}
+	if got := r.browse("GET", upgrade+"Origin: http://evil.example\n"); got.StatusCode != 403 || got.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("a WebSocket of another origin: %d %v", got.StatusCode, got.Header)
+	}
+	if got := r.browse("GET", upgrade+"Origin: "+r.url+"\n"); got.StatusCode != 200 {
+		t.Errorf("a WebSocket of its own origin: %d", got.StatusCode)
+	}
 }
 
 func TestTCPLink(t *testing.T) {

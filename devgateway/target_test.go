@@ -64,7 +64,8 @@ func TestADevelopmentServerBehindTheSameOrigin(t *testing.T) {
 	if got := r.do("GET", "/guarded", nil, "Authorization", "Bearer alice"); got.Header.Get("Seen-X-Forwarded-User") != "alice" || got.Header.Get("Seen-X-Forwarded-Host") != r.addr {
 		t.Errorf("with a token: %s %v", got.Status, got.Header)
 	}
-	conn, begun, _, err := ws.Dial(t.Context(), "ws://"+r.addr+"/@hmr")
+	fromItsPage := ws.Dialer{Header: ws.HandshakeHeaderHTTP{"Origin": {r.url}, "Sec-Fetch-Site": {"same-origin"}}}
+	conn, begun, _, err := fromItsPage.Dial(t.Context(), "ws://"+r.addr+"/@hmr")
 	if err != nil {
 		t.Fatal(err)
 	}
