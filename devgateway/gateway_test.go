@@ -222,10 +222,10 @@ func TestTheGatewaysOwnPages(t *testing.T) {
 	if want := `[{"service":"s","prefix":"/","auth":"none","position":"a.yaml:3:5","timeout":2}]`; strings.TrimSpace(got.body) != want {
 		t.Errorf("routes: %s", got.body)
 	}
-	if got := r.do("POST", "/.mesh/routes", nil); got.StatusCode != http.StatusMethodNotAllowed {
+	if got := r.do("POST", "/.mesh/routes", nil); got.StatusCode != http.StatusMethodNotAllowed || got.Header.Get("Allow") != "GET, HEAD" || got.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("POST routes: %d", got.StatusCode)
 	}
-	if got := r.do("GET", "/.mesh/other", nil); got.StatusCode != http.StatusNotFound {
+	if got := r.do("GET", "/.mesh/other", nil); got.StatusCode != http.StatusNotFound || got.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("other: %d", got.StatusCode)
 	}
 }

@@ -30,7 +30,7 @@ func (g *Gateway) Handler() http.Handler {
 			x.leaveUnread(r)
 		}
 		if x.route == nil {
-			g.answerItself(&x.w, r)
+			x.answerItself(r)
 			return
 		}
 		if x.route.files != nil {
@@ -109,25 +109,25 @@ func noRoute(r *http.Request, allow string) *problem {
 }
 
 // answerItself serves what is below /.mesh.
-func (g *Gateway) answerItself(w *writer, r *http.Request) {
+func (x *exchange) answerItself(r *http.Request) {
+	w := &x.w
 	var value any
 	switch r.URL.Path {
 	case reserved + "/health":
 		value = map[string]string{"status": "ok"}
 	case reserved + "/routes":
-		value = g.Routes()
+		value = x.g.Routes()
 	default:
-		http.NotFound(w, r)
+		x.refuse(r, &problem{status: http.StatusNotFound, cause: "the gateway has no " + r.URL.Path + ", only " + reserved + "/health and " + reserved + "/routes"})
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET")
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		x.refuse(r, &problem{status: http.StatusMethodNotAllowed, allow: "GET, HEAD", cause: r.URL.Path + " does not take " + r.Method})
 		return
 	}
 	body, err := json.Marshal(value)
 	if err != nil { // routes and strings cannot fail
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		x.refuse(r, &problem{status: http.StatusInternalServerError, cause: err.Error()})
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
