@@ -16,8 +16,10 @@ const (
 // a request. It returns nil for all others.
 func (g *Gateway) check(r *http.Request) *problem {
 	switch {
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+	case unserved(r.Method):
 		return &problem{status: http.StatusMethodNotAllowed, cause: r.Method + " is not served"}
+	case misspelt(r.Method):
+		return &problem{status: http.StatusBadRequest, cause: "the method " + r.Method + " could be read in two ways: write it as " + strings.ToUpper(r.Method)}
 	case countHeaders(r.Header) > maxHeaders:
 		return &problem{status: http.StatusRequestHeaderFieldsTooLarge, cause: "more than 100 headers"}
 	case !plainTarget(r):
@@ -31,6 +33,28 @@ func (g *Gateway) check(r *http.Request) *problem {
 		}
 	}
 	return nil
+}
+
+// unserved says whether a method ends at the gateway: a tunnel past it, an echo of
+// what it adds, and the word that HTTP/2 begins with (RFC 9113, 3.4), which a service
+// could take for that. Others pass, those that no standard knows too.
+func unserved(method string) bool {
+	return method == http.MethodConnect || method == http.MethodTrace || method == "PRI"
+}
+
+// misspelt says whether a method is a standard one but for its letters. To RFC 9110
+// (9.1) it is another one, so that it finds another route; to a lenient service it
+// is the same.
+func misspelt(method string) bool {
+	upper := strings.ToUpper(method) // the same string where it is that already
+	if upper == method {
+		return false
+	}
+	switch upper {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return true
+	}
+	return unserved(upper)
 }
 
 // wellFormed holds what net/http lets through over HTTP/2: a path that is a whole

@@ -153,7 +153,7 @@ func (g *Gateway) linkHandler(caller, callee string) http.Handler {
 
 func (g *Gateway) admitLink(r *http.Request) *problem {
 	switch {
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+	case unserved(r.Method):
 		return &problem{status: http.StatusMethodNotAllowed, cause: r.Method + " is not served"}
 	case !validHost(r.Host) || !g.hostAllowed(r, normalHost(r.Host), nil):
 		return &problem{status: http.StatusMisdirectedRequest, cause: "a link is reached by its address only"}

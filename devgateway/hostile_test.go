@@ -123,10 +123,17 @@ func TestHosts(t *testing.T) {
 }
 
 func TestMethods(t *testing.T) {
-	r := open(t)
-	for _, method := range []string{"TRACE", "CONNECT"} {
-		if got := r.raw(method + " /x HTTP/1.1\nHost: " + r.addr + "\n\n"); got.StatusCode != http.StatusMethodNotAllowed && got.StatusCode != http.StatusBadRequest {
-			t.Errorf("%s: %d", method, got.StatusCode)
+	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone}, Route{Service: "s", Prefix: "/guarded", Methods: []string{"GET"}})
+	r.SetInstances(one("s", upstream(t, seen)))
+	for request, want := range map[string]int{
+		"TRACE /x": 405, "CONNECT localhost:1": 405, "CONNECT /x": 405, "PRI /x": 405, "PRI *": 405,
+		"get /guarded": 400, "Trace /x": 400, "pri /x": 400, "delete /x": 400,
+		"FOO /x": 200, "foo /x": 200, "M-SEARCH /x": 200, "PROPFIND /x": 200, "G=T /x": 400,
+	} {
+		got := r.raw(request + " HTTP/1.1\nHost: " + r.addr + "\nConnection: close\n\n")
+		method, _, _ := strings.Cut(request, " ")
+		if got.StatusCode != want || want == 200 && got.Header.Get("Seen-Method") != method {
+			t.Errorf("%s: %d as %q, want %d", request, got.StatusCode, got.Header.Get("Seen-Method"), want)
 		}
 	}
 }

@@ -143,7 +143,7 @@ func (r *Route) validateMatches() error {
 		if m == "" || strings.ContainsFunc(m, func(c rune) bool { return c < 'A' || c > 'Z' }) {
 			return fmt.Errorf("%q is not a method (they are upper case)", m)
 		}
-		if m == http.MethodConnect || m == http.MethodTrace {
+		if unserved(m) {
 			return fmt.Errorf("the gateway does not serve %s", m)
 		}
 	}
