@@ -170,7 +170,7 @@ func (c *routeChecker) routePath(at []any, place string) {
 	case strings.ContainsFunc(place, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`\?#;`, r) }):
 		c.failAt(at, "%q can match nothing: a path has no space, \\, ?, #, ; or control character", place)
 	case cleaned(place) != place:
-		c.failAt(at, "%q can match nothing: the gateway refuses . and .. and // in a path; write it as %s", place, cleaned(place))
+		c.failAt(at, "%q can match nothing: the gateway takes no . and .. in a path, and // only where / leads to the same route; write it as %s", place, cleaned(place))
 	case place == "/.mesh" || strings.HasPrefix(place, "/.mesh/"):
 		c.failAt(at, "/.mesh is the gateway's own")
 	}
