@@ -88,7 +88,7 @@ func newServer(requests context.Context, handler http.Handler, l limits) *http.S
 		Handler:           handler,
 		ReadHeaderTimeout: l.header,
 		IdleTimeout:       l.idle,
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    maxHeaderBytes, // over HTTP/1.1 the connection counts itself, to the byte
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ConnContext:       connContext,
 		ConnState:         connState,

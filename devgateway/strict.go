@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -86,8 +87,10 @@ func (c *strictConn) Read(p []byte) (int, error) {
 	switch verdict {
 	case wireOther:
 		c.other.Store(true)
-	case wireBad:
-		c.tail = []byte(poison)
+	case wireBad, wireLong:
+		if c.tail = []byte(poison); verdict == wireLong {
+			c.tail = bytes.Repeat([]byte("x"), 4*slack)
+		}
 		c.bad.Store(true)
 		if good == 0 {
 			return c.readTail(p)
@@ -158,6 +161,12 @@ func (c *strictConn) readTail(p []byte) (int, error) {
 // poison is what net/http takes for malformed wherever it stands: in the middle of
 // a line of a head, after it, and in a chunked body.
 const poison = "\x00\r\n\x00\r\n\r\n"
+
+// slack is what net/http reads beyond its bound of a head, and what it may have read
+// already when it begins to count: its buffer's size, both times. What is kept back of
+// a head that is too long is another, at most. With four of them net/http sees for
+// itself that the head is too long, and answers 431.
+const slack = 4 << 10
 
 // connState lets a connection alone that has become a WebSocket.
 func connState(conn net.Conn, state http.ConnState) {

@@ -12,6 +12,7 @@ const (
 	wireGood  verdict = iota
 	wireOther         // HTTP/2: not looked at any more
 	wireBad           // not well formed, or ambiguous
+	wireLong          // a head of more than maxHeaderBytes
 )
 
 // wire follows the messages on a connection (RFC 9112): where lines end, which
@@ -21,6 +22,7 @@ type wire struct {
 	line    []byte // the beginning of a line whose end has not come yet
 	skip    int64  // bytes of a body, or of a chunk, that are still to come
 	head    head
+	size    int    // of the head under way: of its lines that are whole
 	started bool   // a message has begun on this connection
 	agreed  string // the protocol of ALPN: h2, http/1.1, or "" for either
 }
@@ -76,11 +78,13 @@ func (w *wire) scan(p []byte) (good int, v verdict) {
 	return good, wireGood
 }
 
-// hold keeps the beginning of a line. In a head net/http stops reading long before
-// the bound. What is no end of a chunk is one from its first byte on: net/http does
-// not wait for the rest either.
+// hold keeps the beginning of a line. What is no end of a chunk is none from its first
+// byte on: net/http does not wait for the rest either.
 func (w *wire) hold(begin []byte) verdict {
-	if len(w.line)+len(begin) > 2*maxHeaderBytes {
+	switch held := len(w.line) + len(begin); {
+	case w.tooLong(held):
+		return wireLong
+	case held > 2*maxHeaderBytes:
 		return wireBad
 	}
 	w.line = append(w.line, begin...)
@@ -90,8 +94,28 @@ func (w *wire) hold(begin []byte) verdict {
 	return wireGood
 }
 
+// tooLong says whether a head is too long with so many bytes more. It is counted here
+// since net/http takes 4 KiB and more beyond its bound.
+func (w *wire) tooLong(more int) bool {
+	switch w.at {
+	case atStart:
+		return more > maxHeaderBytes
+	case atHeader:
+		return w.size+more > maxHeaderBytes
+	}
+	return false
+}
+
 // take looks at a line, which ends before its LF.
 func (w *wire) take(line []byte) verdict {
+	size := len(line) + len("\n")
+	if w.tooLong(size) {
+		return wireLong
+	}
+	if w.at == atStart {
+		w.size = 0
+	}
+	w.size += size
 	text, found := bytes.CutSuffix(line, []byte("\r"))
 	if !found || !plain(text) {
 		return wireBad

@@ -194,6 +194,33 @@ func TestWellFormedRequests(t *testing.T) {
 	}
 }
 
+// A head has 32 KiB to the byte, its last line included: in one piece and in many, on
+// a connection that has carried requests, as one long line and as some.
+func TestHeadsThatAreTooLong(t *testing.T) {
+	r := newRig(t, Config{}, open1...)
+	r.SetInstances(one("s", upstream(t, seen)))
+	head := func(size int, first string) string {
+		text := first + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+		for size-len(text) > 9<<10 {
+			text += "X-A: " + strings.Repeat("a", 8<<10) + "\r\n"
+		}
+		return text + "X-B: " + strings.Repeat("b", size-len(text)-len("X-B: \r\n\r\n")) + "\r\n\r\n"
+	}
+	const before = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	for name, first := range map[string]string{"headers": "GET /", "a query": "GET /?" + strings.Repeat("q", 20<<10)} {
+		for size, want := range map[int]int{maxHeaderBytes - 1: 200, maxHeaderBytes: 200, maxHeaderBytes + 1: 431, maxHeaderBytes + slack + 36: 431, 2 * maxHeaderBytes: 431} {
+			for _, pieces := range []int{100, 4 << 10, 1 << 20} {
+				for _, warm := range []string{"", before, strings.Repeat(before, 90)} {
+					statuses, _ := converse(t, r.dial, warm+head(size, first), pieces)
+					if len(statuses) != strings.Count(warm, "GET")+1 || statuses[len(statuses)-1] != want {
+						t.Errorf("%d bytes of %s in pieces of %d after %d bytes: %v, want %d", size, name, pieces, len(warm), statuses, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 // FuzzWire holds scan against itself, in pieces, and against net/http: what both
 // take for a request must end at the same byte.
 func FuzzWire(f *testing.F) {
