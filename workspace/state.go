@@ -4,6 +4,7 @@
 package workspace
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -83,21 +84,59 @@ func (s *State) Socket() string { return Socket(s.Dir) }
 // Socket is the path of the control API's socket below a state folder.
 func Socket(dir string) string { return filepath.Join(dir, "run", "control.sock") }
 
-func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Lstat(dir)
+// Log is the path of what the daemon below a state folder has to say.
+func Log(dir string) string { return filepath.Join(dir, "run", "daemon.log") }
+
+// OpenLog opens the daemon's log, to add to it. What waits in its place is refused: a
+// link would have the daemon write elsewhere, a pipe would have it wait for a reader.
+func (s *State) OpenLog() (*os.File, error) {
+	root, err := os.OpenRoot(filepath.Dir(Log(s.Dir)))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is no folder of its own but a %s; remove it", dir, info.Mode().Type())
+	defer root.Close()
+	name := filepath.Base(Log(s.Dir))
+	info, err := root.Lstat(name)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file of its own but %s; remove it", Log(s.Dir), kindOf(info.Mode()))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
-	if !ownedByUs(info) {
+	return root.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+func privateDir(dir string) error {
+	made := os.MkdirAll(dir, 0o700)
+	info, err := os.Lstat(dir)
+	switch {
+	case err != nil:
+		return cmp.Or(made, err)
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder of its own but %s; remove it", dir, kindOf(info.Mode()))
+	case made != nil:
+		return made
+	case !ownedByUs(info):
 		return fmt.Errorf("%s belongs to another user; mesh keeps secrets there and does not use it", dir)
 	}
 	return os.Chmod(dir, 0o700)
+}
+
+// kindOf says what stands where a file or a folder was expected.
+func kindOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case 0:
+		return "a file"
+	case fs.ModeDir:
+		return "a folder"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	case fs.ModeNamedPipe:
+		return "a named pipe"
+	case fs.ModeSocket:
+		return "a socket"
+	}
+	return "a device"
 }
 
 // Secret is the secret of name: 128 bits in letters and digits, the same from run

@@ -103,14 +103,52 @@ func TestStateOfOthersIsRefused(t *testing.T) {
 	if err := os.Symlink(t.TempDir(), filepath.Join(dir, ".mesh")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenState(filepath.Join(dir, ".mesh")); err == nil {
-		t.Error("followed a symlink")
+	if _, err := OpenState(filepath.Join(dir, ".mesh")); err == nil || !strings.Contains(err.Error(), "but a symbolic link; remove it") {
+		t.Errorf("a symlink: %v", err)
+	}
+	os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)
+	os.Symlink(filepath.Join(dir, "nowhere"), filepath.Join(dir, "dangling"))
+	for name, want := range map[string]string{"file": "but a file; remove it", "dangling": "but a symbolic link; remove it"} {
+		if _, err := OpenState(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	broken := filepath.Join(t.TempDir(), ".mesh")
 	s := openState(t, broken)
 	os.WriteFile(s.file(), []byte("{"), 0o600)
 	if _, err := OpenState(broken); err == nil || !strings.Contains(err.Error(), "delete it") {
 		t.Errorf("a broken file: %v", err)
+	}
+}
+
+// What waits in the log's place is neither written through nor waited for.
+func TestTheLogIsAFileOfItsOwn(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), ".mesh")
+	s := openState(t, dir)
+	victim, beside := filepath.Join(t.TempDir(), "victim"), s.Path("run", "beside")
+	for _, name := range []string{victim, beside} {
+		os.WriteFile(name, []byte("keep"), 0o600)
+	}
+	for _, target := range []string{victim, "beside", "dangling"} {
+		if err := os.Symlink(target, Log(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.OpenLog(); err == nil || !strings.Contains(err.Error(), "but a symbolic link; remove it") {
+			t.Errorf("a link to %s: %v", target, err)
+		}
+		os.Remove(Log(dir))
+	}
+	for range 2 {
+		f, err := s.OpenLog()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.WriteString("said\n")
+		f.Close()
+	}
+	said, _ := os.ReadFile(Log(dir))
+	if info, err := os.Lstat(Log(dir)); err != nil || info.Mode() != 0o600 || string(said) != "said\nsaid\n" {
+		t.Errorf("%v %v %q", info, err, said)
 	}
 }
 

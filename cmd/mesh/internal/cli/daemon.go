@@ -183,7 +183,7 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 		return nil, err
 	}
 	// The log of a daemon that runs is not touched by one that finds it running.
-	if err := os.Truncate(daemonLog(o.State), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := emptyLog(state); err != nil {
 		return nil, err
 	}
 	ln, err := control.Listen(ctx, state.Socket())

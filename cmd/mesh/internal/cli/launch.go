@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/ebef7166/mesh/control"
@@ -35,14 +34,15 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := workspace.OpenState(o.State); err != nil {
+	state, err := workspace.OpenState(o.State)
+	if err != nil {
 		return nil, startFailure(err)
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(daemonLog(o.State), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := state.OpenLog()
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +66,18 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), lifeline.Close())
 	}
-	d := &daemonProcess{guard: guard, lifeline: lifeline, client: control.NewClient(workspace.Socket(o.State)), log: daemonLog(o.State)}
+	d := &daemonProcess{guard: guard, lifeline: lifeline, client: control.NewClient(workspace.Socket(o.State)), log: workspace.Log(o.State)}
 	return d, d.awaitStart(ready)
 }
 
-// daemonLog is where a daemon writes what it has to say.
-func daemonLog(state string) string { return filepath.Join(state, "run", "daemon.log") }
+// emptyLog forgets what the daemon before had to say.
+func emptyLog(state *workspace.State) error {
+	log, err := state.OpenLog()
+	if err != nil {
+		return err
+	}
+	return errors.Join(log.Truncate(0), log.Close())
+}
 
 // awaitStart reads how the start went.
 func (d *daemonProcess) awaitStart(ready io.Reader) error {
