@@ -53,6 +53,17 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
+func TestPagesOfOtherOriginsOverHTTP2(t *testing.T) {
+	r := newTLSRig(t, Config{}, open1...)
+	r.SetInstances(one("s", upstream(t, seen)))
+	r.client = r.h2
+	for origin, want := range map[string]int{r.url: 200, "https://evil.example": 403, "null": 403} {
+		if got := r.do("POST", "/x", strings.NewReader("x"), "Origin", origin); got.ProtoMajor != 2 || got.StatusCode != want {
+			t.Errorf("%s: %s %d, want %d", origin, got.Proto, got.StatusCode, want)
+		}
+	}
+}
+
 func TestForeignPagesLearnWhatToDo(t *testing.T) {
 	r := newRig(t, Config{}, open1...)
 	got := r.do("POST", "/x", nil, "Origin", "http://localhost:5173")
