@@ -13,7 +13,7 @@ import (
 // start at the same moment are told apart here. The system gives the lock up
 // however the process ends.
 func (s *State) Lock() error {
-	f, err := os.OpenFile(s.Path("run", "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := ownFile(s.Path("run", "lock"), os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -87,23 +87,27 @@ func Socket(dir string) string { return filepath.Join(dir, "run", "control.sock"
 // Log is the path of what the daemon below a state folder has to say.
 func Log(dir string) string { return filepath.Join(dir, "run", "daemon.log") }
 
-// OpenLog opens the daemon's log, to add to it. What waits in its place is refused: a
-// link would have the daemon write elsewhere, a pipe would have it wait for a reader.
-func (s *State) OpenLog() (*os.File, error) {
-	root, err := os.OpenRoot(filepath.Dir(Log(s.Dir)))
+// OpenLog opens the daemon's log, to add to it.
+func (s *State) OpenLog() (*os.File, error) { return ownFile(Log(s.Dir), os.O_APPEND|os.O_WRONLY) }
+
+// ownFile opens a file of the state folder, or makes it. What else waits in its place
+// is refused: a link would have mesh write elsewhere, a pipe would have it wait for a
+// reader.
+func ownFile(path string, flag int) (*os.File, error) {
+	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	name := filepath.Base(Log(s.Dir))
+	name := filepath.Base(path)
 	info, err := root.Lstat(name)
 	switch {
 	case err == nil && !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no file of its own but %s; remove it", Log(s.Dir), kindOf(info.Mode()))
+		return nil, fmt.Errorf("%s is no file of its own but %s; remove it", path, kindOf(info.Mode()))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	return root.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return root.OpenFile(name, flag|os.O_CREATE, 0o600)
 }
 
 func privateDir(dir string) error {
