@@ -15,7 +15,7 @@ import (
 // release: what is being saved may not be complete.
 type buildQueue struct {
 	builder Builder
-	report  func(service string, a Artifact, err error)
+	report  func(built *manifest.Service, a Artifact, err error)
 	wake    chan struct{} // has room for one: a request is waiting
 
 	mu      sync.Mutex
@@ -25,7 +25,7 @@ type buildQueue struct {
 	held    chan struct{}      // closed by release; nil: nothing is held
 }
 
-func newBuildQueue(b Builder, report func(string, Artifact, error)) *buildQueue {
+func newBuildQueue(b Builder, report func(*manifest.Service, Artifact, error)) *buildQueue {
 	return &buildQueue{builder: b, report: report, wake: make(chan struct{}, 1), pending: map[string]*manifest.Service{}, ended: map[string]bool{}}
 }
 
@@ -107,12 +107,12 @@ func (q *buildQueue) build(ctx context.Context) {
 			return
 		}
 		q.mu.Lock()
-		_, open := batch[name]
+		s, open := batch[name]
 		delete(batch, name)
 		delete(q.ended, name)
 		q.mu.Unlock()
 		if open {
-			q.report(name, a, err)
+			q.report(s, a, err)
 		}
 	})
 	q.mu.Lock()

@@ -34,7 +34,7 @@ func TestABuildCommandIsEndedOnce(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := &slowBuilder{}
-			q := newBuildQueue(b, func(string, Artifact, error) {})
+			q := newBuildQueue(b, func(*manifest.Service, Artifact, error) {})
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() { defer close(ended); q.run(ctx) }()

@@ -210,13 +210,18 @@ func (s *Supervisor) remove(name string) {
 
 func (s *Supervisor) scaleTo(svc *manifest.Service) { _ = s.Scale(svc.Name, svc.Instances()) }
 
-// built hands a finished build to its service.
-func (s *Supervisor) built(name string, a Artifact, err error) {
-	u, e := s.unit(name)
+// built hands a finished build to its service. What was built from a manifest that is
+// not the newest any more is dropped: that one's build is on its way.
+func (s *Supervisor) built(from *manifest.Service, a Artifact, err error) {
+	u, e := s.unit(from.Name)
 	if e != nil {
 		return // removed meanwhile
 	}
-	u.tell(func() { u.accept(a, err) })
+	u.tell(func() {
+		if u.service == from {
+			u.accept(a, err)
+		}
+	})
 }
 
 func (s *Supervisor) unit(name string) (*unit, error) {

@@ -40,6 +40,13 @@ type fakeBuild struct {
 	mu      sync.Mutex
 	results map[string]any // by service: []string to run, or an error
 	version map[string]int
+	holding sync.Mutex // held while nothing is built
+}
+
+// hold lets builds wait until it is released.
+func (f *fakeBuild) hold() (release func()) {
+	f.holding.Lock()
+	return f.holding.Unlock
 }
 
 func (f *fakeBuild) set(service string, result any) {
@@ -50,6 +57,8 @@ func (f *fakeBuild) set(service string, result any) {
 }
 
 func (f *fakeBuild) Build(_ context.Context, services []*manifest.Service, report func(string, Artifact, error)) {
+	f.holding.Lock()
+	defer f.holding.Unlock()
 	for _, s := range services {
 		f.mu.Lock()
 		result, version := f.results[s.Name], fmt.Sprint("v", f.version[s.Name])
@@ -289,6 +298,26 @@ func TestAChangedCommandIsRun(t *testing.T) {
 	if got := r.ends.String(); !strings.HasPrefix(got, "add app-1, add app-2, remove app-1") {
 		t.Errorf("endpoints: %s", got)
 	}
+}
+
+// TestWhatWasBuiltFromAnOlderManifestIsDropped: it came too late to be taken back.
+func TestWhatWasBuiltFromAnOlderManifestIsDropped(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	older := svc("app", nil)
+	r.apply(older)
+	r.state("app", Healthy)
+	release := r.build.hold()
+	r.apply(svc("app", func(s *manifest.Service) { s.Env = map[string]string{"A": "b"} }))
+	r.built(older, Artifact{Version: "v1", Argv: r.program()}, nil)
+	if now := r.Snapshot(); !now.Services[0].Building || len(now.Instances) != 1 {
+		t.Errorf("%+v", now)
+	}
+	release()
+	r.until("the new one alone", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && is[0].Instance == "app-2" && is[0].State == Healthy
+	})
 }
 
 // TestWhyTheOldOneServesOnIsKept until something changes.
