@@ -188,9 +188,16 @@ func certificate(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(testcert.Write(ts.MkAbs(args[0]), ts.MkAbs(args[1]), testcert.Options{}))
 }
 
-// killdaemon: kill -9.
-func killDaemon(ts *testscript.TestScript, _ bool, _ []string) {
-	p, err := os.FindProcess(status(ts).PID)
+// killdaemon [guard]: kill -9 of it, or of its guard.
+func killDaemon(ts *testscript.TestScript, _ bool, args []string) {
+	pid := status(ts).PID
+	if len(args) > 0 {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		ts.Check(err)
+		_, err = fmt.Sscan(strings.Fields(string(data))[3], &pid) // its parent (proc(5)); mesh's name has no space
+		ts.Check(err)
+	}
+	p, err := os.FindProcess(pid)
 	ts.Check(err)
 	ts.Check(p.Kill())
 }

@@ -101,7 +101,11 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 	defer stop()
 	again := make(chan os.Signal, 2)
 	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
-	go killOnSecond(ctx, again, kill)
+	go killOnSecond(ctx, again, func() {
+		if os.Getppid() == guard { // else it is the guard's death that signals, more than once at times
+			kill()
+		}
+	})
 
 	go process.Prepare()
 	usualGC := debug.SetGCPercent(startGC)
@@ -118,7 +122,7 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 	}
 	go follow(lifeline, stop, func() { died("the command that started mesh") })
 	context.AfterFunc(ctx, func() {
-		if os.Getppid() != guard {
+		if orphaned(guard) {
 			died("the guard")
 		}
 	})
@@ -290,6 +294,18 @@ func follow(lifeline io.Reader, stop, died func()) {
 	case said[0] == saysStop:
 		stop()
 	}
+}
+
+// orphaned reports that the parent has died. It takes a moment to be so: its threads
+// die one by one, and the first that does sends the signal.
+func orphaned(parent int) bool {
+	for range 20 {
+		if os.Getppid() != parent {
+			return true
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
 }
 
 // deathGrace is how long services may take to stop when a part of mesh has died:
