@@ -1,10 +1,12 @@
 package manifest
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +20,19 @@ var (
 // ValidName reports whether name may be the name of a service.
 func ValidName(name string) bool { return namePattern.MatchString(name) }
 
+// CheckAddress reports why the gateway cannot listen at an address. Port 0 is a
+// free one.
+func CheckAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is no address: write it as %s", address, DefaultGateway)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q is no address: a port is a number up to 65535; write it as %s", address, DefaultGateway)
+	}
+	return nil
+}
+
 // check finds what the schema cannot say: names, graph and clashes.
 func (l *loader) check() {
 	if l.doc.Name != "" && !ValidName(l.ws.Name) {
@@ -26,8 +41,8 @@ func (l *loader) check() {
 	if l.ws.Gateway.Address == "" {
 		l.ws.Gateway.Address = DefaultGateway
 	}
-	if _, _, err := net.SplitHostPort(l.ws.Gateway.Address); err != nil {
-		l.problems = append(l.problems, l.source.problem([]any{"gateway", "address"}, "%q is no address: write it as 127.0.0.1:8080", l.ws.Gateway.Address))
+	if err := CheckAddress(l.ws.Gateway.Address); err != nil {
+		l.problems = append(l.problems, l.source.problem([]any{"gateway", "address"}, "%v", err))
 	}
 	for i, host := range l.ws.Gateway.Hosts {
 		if fault := hostFault(host); fault != "" {

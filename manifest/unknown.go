@@ -16,6 +16,11 @@ var composeNames = map[string]string{
 	"start_period": "threshold", "timeout_seconds": "timeout",
 }
 
+// UnknownKey says that there is no such key, and which there are.
+func UnknownKey(name string, known []string) string {
+	return unknownKey(name, "the manifest", known)
+}
+
 func unknownKey(name, where string, known []string) string {
 	in := ""
 	if where != "the manifest" {

@@ -132,6 +132,9 @@ func (o *upOptions) mentionGateway(d *deps, at string) {
 
 // settle completes the options from the settings.
 func (o *upOptions) settle() error {
+	if err := o.checkFlags(); err != nil {
+		return err
+	}
 	set, err := loadSettings()
 	if err != nil {
 		return err
@@ -145,8 +148,23 @@ func (o *upOptions) settle() error {
 	if o.waitTimeout == 0 {
 		o.waitTimeout = set.waitTimeout
 	}
-	if o.driver != "" && o.driver != "process" && o.driver != "container" {
-		return usageError("--driver %s: it takes process or container", o.driver)
+	return nil
+}
+
+// checkFlags holds what is given as flags to what the settings are held to.
+func (o *upOptions) checkFlags() error {
+	if o.gateway != "" {
+		if err := manifest.CheckAddress(o.gateway); err != nil {
+			return usageError("--gateway: %w", err)
+		}
+	}
+	if o.waitTimeout < 0 {
+		return usageError("--wait-timeout %s: it takes more than 0", o.waitTimeout)
+	}
+	if o.driver != "" {
+		if err := checkDriver(o.driver); err != nil {
+			return usageError("--driver: %w", err)
+		}
 	}
 	return nil
 }
