@@ -224,7 +224,8 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 }
 
 // Variables is the whole environment of a service, for a command or a person: as
-// an instance has it, but for the address and the name of the instance.
+// its first instance has it, but for the address. MESH_INSTANCE is expanded and
+// not told: what has it is taken for the instance, and killed with it.
 func (w *Workspace) Variables(service string) (*Variables, error) {
 	m := w.Manifest()
 	s, ok := m.Service(service)
@@ -238,7 +239,10 @@ func (w *Workspace) Variables(service string) (*Variables, error) {
 	if s.Listens() {
 		v.Values["HOST"], v.Values["PORT"] = w.whereabouts(s)
 	}
-	return v, v.expand(s)
+	v.Values["MESH_INSTANCE"] = s.Name + "-1"
+	err = v.expand(s)
+	delete(v.Values, "MESH_INSTANCE")
+	return v, err
 }
 
 // whereabouts is where a service listens, as somebody who runs it by hand is told.
