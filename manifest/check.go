@@ -59,14 +59,7 @@ func (l *loader) check() {
 	l.warnUnused()
 	for _, s := range l.ws.Services {
 		c := &checker{loader: l, s: s}
-		c.program()
-		c.container()
-		c.probes()
-		c.edges()
-		c.events()
-		c.variables()
-		c.routes()
-		c.files()
+		c.check()
 	}
 	l.checkWork()
 	l.checkCycles()
@@ -185,11 +178,28 @@ func (c *checker) fail(path []any, format string, args ...any) {
 	c.problems = append(c.problems, c.s.problem(path, format, args...))
 }
 
+// check says of a service with mistakes only what they cannot be the reason of.
+func (c *checker) check() {
+	if !ValidName(c.s.Name) {
+		c.fail([]any{"name"}, "%q is no name for a service: lower-case letters, digits and dashes, at most 40, starting with a letter", c.s.Name)
+	}
+	if !c.s.faulty {
+		c.program()
+		c.driver()
+	}
+	c.bounds()
+	c.probes()
+	c.edges()
+	c.events()
+	c.variables()
+	c.routes()
+	if !c.s.faulty || len(c.s.base) == 0 { // else its folder may not be understood
+		c.files()
+	}
+}
+
 func (c *checker) program() {
 	s := c.s
-	if !ValidName(s.Name) {
-		c.fail([]any{"name"}, "%q is no name for a service: lower-case letters, digits and dashes, at most 40, starting with a letter", s.Name)
-	}
 	ways := 0
 	for _, given := range []bool{s.Go != "", !s.Run.Empty(), s.Image != "", s.Dockerfile != "", s.URL != ""} {
 		if given {
@@ -251,7 +261,7 @@ func (c *checker) edges() {
 		if !slices.Contains([]Condition{Started, Healthy, Completed}, condition) {
 			c.fail(path, "%q is no condition: started, healthy or completed", string(condition))
 		}
-		if other := c.ws.byName[name]; other != nil && condition == Completed && other.Kind != KindTask {
+		if other := c.ws.byName[name]; other != nil && condition == Completed && other.Kind != KindTask && !other.faulty {
 			c.fail(path, "%s never completes: it is a %s, not a task", name, other.Kind)
 		}
 	}
@@ -312,7 +322,7 @@ func (c *checker) events() {
 		}
 		publisher := c.ws.byName[Publisher(event)]
 		switch {
-		case publisher == nil && c.partial:
+		case publisher == nil && c.partial, publisher != nil && publisher.faulty:
 		case publisher == nil:
 			c.fail(path, "nobody publishes %s: %s", event, (&UnknownService{Name: Publisher(event), Known: c.ws.Names()}).Error())
 		case !slices.Contains(publisher.Publishes, event):

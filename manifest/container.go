@@ -120,8 +120,8 @@ func (l *loader) warnContained(s *Service) {
 	}
 }
 
-// container checks what is said of a container.
-func (c *checker) container() {
+// driver holds that there is something that the driver can run.
+func (c *checker) driver() {
 	s := c.s
 	switch {
 	case s.Driver == "container" && s.Go == "" && s.Image == "" && s.Dockerfile == "":
@@ -131,6 +131,11 @@ func (c *checker) container() {
 	case s.Image != "" && s.Dockerfile != "":
 		c.fail([]any{"image"}, "image and dockerfile exclude each other")
 	}
+}
+
+// bounds checks what a container may reach and use.
+func (c *checker) bounds() {
+	s := c.s
 	for i, text := range s.Volumes {
 		if _, err := ParseVolume(text); err != nil {
 			c.fail([]any{"volumes", i}, "%v", err)

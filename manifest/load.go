@@ -18,7 +18,7 @@ func Load(dir string) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{dir: dir, ws: &Workspace{Dir: dir, byName: map[string]*Service{}}}
+	l := &loader{dir: dir, faulty: map[string]bool{}, ws: &Workspace{Dir: dir, byName: map[string]*Service{}}}
 	if err := l.workspace(); err != nil {
 		return nil, err
 	}
@@ -34,17 +34,40 @@ type loader struct {
 	source   *source
 	ws       *Workspace
 	problems Problems
-	partial  bool // something could not be decoded, so a name may be missing
+	partial  bool            // a service was not understood at all, so a name may be missing
+	doubtful bool            // what holds for all services was not understood
+	faulty   map[string]bool // services of mesh.yaml with mistakes
 
 	over map[string]*Service // of mesh.local.yaml, for manifests in folders of their own
 }
 
+// add takes the problems of a manifest that was not understood at all.
 func (l *loader) add(err error) {
 	var list Problems
 	if errors.As(err, &list) {
 		l.problems, l.partial = append(l.problems, list...), true
 	} else if err != nil {
 		l.problems = append(l.problems, Problem{File: WorkspaceFile, Message: err.Error()})
+	}
+}
+
+// doubt notes what cannot be known of the services after mistakes in mesh.yaml.
+func (l *loader) doubt() {
+	for _, path := range l.source.dropped {
+		var key string
+		if len(path) > 0 {
+			key = nearest(path[0].(string), []string{"services", "defaults"})
+		}
+		switch {
+		case len(path) == 0:
+			l.partial, l.doubtful = true, true
+		case len(path) == 3:
+			l.faulty[path[1].(string)] = true
+		case key == "services":
+			l.partial = true
+		case key == "defaults":
+			l.doubtful = true
+		}
 	}
 }
 
@@ -57,10 +80,11 @@ func (l *loader) workspace() error {
 	if l.source, err = readSource(path, WorkspaceFile); err != nil {
 		return err
 	}
-	if problems := l.source.decode(&l.doc, "version", "name"); problems != nil {
-		l.add(problems)
-	} else {
-		l.add(l.local())
+	l.problems = l.source.decode(&l.doc, "version", "name")
+	l.doubt()
+	if err := l.local(); err != nil {
+		l.add(err)
+		l.doubtful = true
 	}
 	l.ws.Name, l.ws.Gateway = l.doc.Name, l.doc.Gateway
 	l.ws.Gateway.applyDefaults(l.source, l.dir)
@@ -142,10 +166,13 @@ func (l *loader) file(path string) {
 		return
 	}
 	service := &Service{source: src}
-	if problems := src.decode(service, "version", "name"); problems != nil {
+	problems := src.decode(service, "version", "name")
+	if problems != nil && service.Name == "" {
 		l.add(problems)
 		return
 	}
+	service.faulty = problems != nil
+	l.problems = append(l.problems, problems...)
 	if over := l.over[service.Name]; over != nil {
 		delete(l.over, service.Name)
 		overlayStruct(service, over)
@@ -164,7 +191,7 @@ func (l *loader) inline(services map[string]*Service) {
 		if service == nil {
 			service = &Service{}
 		}
-		service.source, service.base = l.source, []any{"services", name}
+		service.source, service.base, service.faulty = l.source, []any{"services", name}, l.faulty[name]
 		if service.Name == "" {
 			service.Name = name
 		}
@@ -190,6 +217,7 @@ func (l *loader) addService(s *Service) {
 	if l.doc.Defaults != nil {
 		fillStruct(s, l.doc.Defaults)
 	}
+	s.faulty = s.faulty || l.doubtful
 	s.applyDefaults(l.ws.Gateway)
 	l.ws.byName[s.Name] = s
 	l.ws.Services = append(l.ws.Services, s)

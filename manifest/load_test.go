@@ -312,6 +312,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte("a: &x [*x]\n"))
 	f.Add([]byte("services:\n  ? [a]\n  : {}\n"))
+	f.Add([]byte("services: {a: {rnu: x, env: {A: [1]}}, b: 1, <<: {c: {kind: 1}}}\ngateway: {hots: [1]}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		src, err := parseSource("mesh.service.yaml", data)
 		if err != nil {
@@ -319,6 +320,7 @@ func FuzzParse(f *testing.F) {
 		}
 		src.decode(&Service{})
 		src.decode(&Document{})
+		(&loader{source: src, faulty: map[string]bool{}}).doubt()
 	})
 }
 

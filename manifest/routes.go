@@ -178,9 +178,13 @@ func (c *routeChecker) routePath(at []any, place string) {
 
 // checkRetries holds that what is sent again was a failure of the server's.
 func (l *loader) checkRetries(src *source, at []any, r *Retries) {
+	codes := append(slices.Clone(at), "codes")
+	if _, _, own := src.of(codes).lookup(codes); !own {
+		return // they are the gateway's, and checked there
+	}
 	for i, code := range r.Codes {
 		if code < 500 || code > 599 {
-			l.problems = append(l.problems, src.problem(append(at, "codes", i), "%d is no failure that passes: give codes from 500 to 599", code))
+			l.problems = append(l.problems, src.problem(append(codes, i), "%d is no failure that passes: give codes from 500 to 599", code))
 		}
 	}
 }

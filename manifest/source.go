@@ -58,6 +58,8 @@ type source struct {
 	data []byte
 	root ast.Node
 	over *source // what is laid over it; nil: nothing
+
+	dropped [][]any // what decode left out; an empty path: all of it
 }
 
 // of is the source that path is from: the one laid over where it says it.

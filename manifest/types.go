@@ -279,6 +279,7 @@ type Service struct {
 
 	source *source // where it was read, for messages
 	base   []any   // path of the service inside source
+	faulty bool    // part of it was not understood: what is not there may have been meant
 }
 
 // Port is one more port of a service.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 )
 
 //go:generate go run ./internal/genschema
@@ -25,22 +26,75 @@ var (
 )
 
 // decode checks the document against the type of out, every problem at once, and
-// then decodes it into out. required are the keys that must be there.
+// decodes it into out, but for what has problems: dropped says what that is.
+// required are the keys that must be there.
 func (s *source) decode(out any, required ...string) Problems {
 	var value any
+	s.dropped = nil
 	if err := yaml.NodeToValue(s.root, &value); err != nil {
+		s.dropped = [][]any{nil}
 		return Problems{syntaxProblem(s.file, err)}
 	}
 	v := &validator{source: s, fields: map[reflect.Type]map[string]reflect.StructField{}}
 	v.check(nil, value, reflect.TypeOf(out).Elem(), "")
 	v.missing(value, required)
 	if len(v.problems) > 0 {
+		s.decodeRest(out, v.faults)
 		return v.problems
 	}
 	if err := yaml.NodeToValue(s.root, out); err != nil {
+		s.dropped = [][]any{nil}
 		return Problems{syntaxProblem(s.file, err)}
 	}
 	return nil
+}
+
+// decodeRest decodes what has no faults, so that more may be said of it.
+func (s *source) decodeRest(out any, faults [][]any) {
+	rest, err := parseSource(s.file, s.data) // the tree is cut
+	for _, path := range faults {
+		if err == nil {
+			s.dropped = append(s.dropped, cut(rest.root, section(path)))
+		}
+	}
+	if err == nil {
+		err = yaml.NodeToValue(rest.root, out)
+	}
+	if err != nil {
+		reflect.ValueOf(out).Elem().SetZero()
+		s.dropped = [][]any{nil}
+	}
+}
+
+// section is how much is left out for a fault: what stands beside it would not be
+// understood without it.
+func section(path []any) []any {
+	depth := 1
+	if len(path) > 0 && path[0] == "gateway" {
+		depth = 2
+	}
+	if len(path) > 0 && path[0] == "services" {
+		depth = 3 // a key of one of them
+	}
+	return path[:min(len(path), depth)]
+}
+
+// cut takes the key at path out of a tree, or the nearest one above that is a
+// mapping's, and says which.
+func cut(n ast.Node, path []any) []any {
+	m, ok := resolve(n).(*ast.MappingNode)
+	if !ok || len(path) == 0 {
+		return nil
+	}
+	i := slices.IndexFunc(m.Values, func(pair *ast.MappingValueNode) bool { return pair.Key.GetToken().Value == path[0] })
+	if i < 0 {
+		return path[:1] // cut already
+	}
+	if below := cut(m.Values[i].Value, path[1:]); below != nil {
+		return append([]any{path[0]}, below...)
+	}
+	m.Values = slices.Delete(m.Values, i, i+1)
+	return path[:1]
 }
 
 // validator holds a decoded document against a Go type: what the JSON Schema
@@ -50,11 +104,13 @@ func (s *source) decode(out any, required ...string) Problems {
 type validator struct {
 	*source
 	problems Problems
+	faults   [][]any // where they are
 	fields   map[reflect.Type]map[string]reflect.StructField
 }
 
 func (v *validator) fail(path []any, format string, args ...any) {
 	v.problems = append(v.problems, v.problem(path, format, args...))
+	v.faults = append(v.faults, slices.Clone(path))
 }
 
 func (v *validator) missing(value any, required []string) {
@@ -64,7 +120,7 @@ func (v *validator) missing(value any, required []string) {
 	}
 	required = slices.DeleteFunc(slices.Clone(required), func(key string) bool { _, there := object[key]; return there })
 	if len(required) > 0 {
-		v.fail(nil, "missing %s: %s", plural("key", len(required)), strings.Join(required, ", "))
+		v.problems = append(v.problems, v.problem(nil, "missing %s: %s", plural("key", len(required)), strings.Join(required, ", ")))
 	}
 }
 
@@ -203,6 +259,7 @@ func (v *validator) object(path []any, value any, t reflect.Type) {
 			continue
 		}
 		v.problems = append(v.problems, v.problemKey(at, "%s", unknownKey(key, dotted(path), slices.Sorted(maps.Keys(fields)))))
+		v.faults = append(v.faults, at)
 	}
 }
 
