@@ -150,21 +150,11 @@ func (l *loader) plain(at []any, name string) {
 
 // warnUnused names keys that are accepted and have no effect in this version.
 func (l *loader) warnUnused() {
-	for _, path := range [][]any{{"alerts"}, {"telemetry"}} {
-		l.warn(l.source, path)
-	}
-	for _, s := range l.ws.Services {
-		l.warnContained(s)
-	}
-}
-
-func (l *loader) warn(src *source, path []any) {
-	l.warnKey(src, path, "%s has no effect in this version of mesh")
-}
-
-func (l *loader) warnKey(src *source, path []any, format string) {
-	if _, _, found := src.of(path).lookup(path); found {
-		l.ws.Warnings = append(l.ws.Warnings, src.problemKey(path, format, path[len(path)-1]))
+	for _, key := range []string{"alerts", "telemetry"} {
+		path := []any{key}
+		if _, _, found := l.source.of(path).lookup(path); found {
+			l.ws.Warnings = append(l.ws.Warnings, l.source.problemKey(path, "%s has no effect in this version of mesh", key))
+		}
 	}
 }
 
@@ -187,6 +177,7 @@ func (c *checker) check() {
 		c.program()
 		c.driver()
 	}
+	c.kind()
 	c.bounds()
 	c.probes()
 	c.edges()
@@ -195,6 +186,16 @@ func (c *checker) check() {
 	c.routes()
 	if !c.s.faulty || len(c.s.base) == 0 { // else its folder may not be understood
 		c.files()
+	}
+}
+
+// kind holds a service to what it is.
+func (c *checker) kind() {
+	if c.s.Port != 0 && !c.s.Listens() {
+		c.fail([]any{"port"}, "a %s has no port: only a service has", c.s.Kind)
+	}
+	if c.s.Kind == KindTask && c.s.Instances() > 1 {
+		c.fail([]any{"replicas"}, "a task runs once: replicas are for a service or a worker")
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/dustin/go-humanize"
 )
 
@@ -105,19 +107,31 @@ func ParseVolume(text string) (Volume, error) {
 // leastMemory is what engines ask for at least.
 const leastMemory = 6 << 20
 
-// warnContained names the keys of a process that are for containers.
-func (l *loader) warnContained(s *Service) {
-	if s.Container() {
-		return
+// ForContainers names the keys that have no effect, since they are for containers
+// and their services run as processes: by the driver that UseDriver set, if any.
+func (w *Workspace) ForContainers() (warnings []Problem) {
+	for _, s := range w.Services {
+		for _, key := range s.containerKeys() {
+			path := s.path(key)
+			if _, _, found := s.source.of(path).lookup(path); found && !s.Container() {
+				warnings = append(warnings, s.source.problemKey(path, "%s is for containers: it has no effect while the service runs as a process", key))
+			}
+		}
 	}
+	return warnings
+}
+
+// containerKeys are the keys of the service that mean something to a container only.
+func (s *Service) containerKeys() (keys []string) {
 	for _, of := range []struct {
 		key   string
 		given bool
 	}{{"ports", len(s.Ports) > 0}, {"resources", s.Resources != nil}, {"volumes", len(s.Volumes) > 0}, {"user", s.User != ""}, {"read_only", s.ReadOnly != nil}} {
 		if of.given {
-			l.warnKey(s.source, s.path(of.key), "%s is for containers: it has no effect while the service runs as a process")
+			keys = append(keys, of.key)
 		}
 	}
+	return keys
 }
 
 // driver holds that there is something that the driver can run.
@@ -133,12 +147,28 @@ func (c *checker) driver() {
 	}
 }
 
+// reachesSocket reports whether name is where engines usually have their socket,
+// or a folder that holds it.
+func reachesSocket(name string) bool {
+	return slices.ContainsFunc([]string{"/var/run/docker.sock", "/run/docker.sock"}, func(socket string) bool {
+		rel, err := filepath.Rel(name, socket)
+		return err == nil && filepath.IsLocal(rel)
+	})
+}
+
 // bounds checks what a container may reach and use.
 func (c *checker) bounds() {
 	s := c.s
+	if _, err := reference.ParseAnyReference(s.Image); s.Image != "" && err != nil {
+		c.fail([]any{"image"}, "%q is no name of an image: %v", s.Image, err)
+	}
 	for i, text := range s.Volumes {
-		if _, err := ParseVolume(text); err != nil {
+		v, err := ParseVolume(text)
+		switch {
+		case err != nil:
 			c.fail([]any{"volumes", i}, "%v", err)
+		case !v.Named() && reachesSocket(absolute(s.Dir, v.Source)):
+			c.fail([]any{"volumes", i}, "%s would give the container the engine's socket, and with it this machine: mesh does not mount it", v.Source)
 		}
 	}
 	if s.Resources == nil || s.Resources.Memory == "" {

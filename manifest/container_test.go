@@ -25,6 +25,18 @@ func TestWhatRunsInAContainer(t *testing.T) {
 	}
 }
 
+// TestForContainers holds that the driver of the run counts.
+func TestForContainers(t *testing.T) {
+	const archive = "-- mesh.yaml --\nversion: 1\nname: x\nservices:\n  a: {go: ., volumes: [\"data:/data\"]}\n  b: {run: b, user: \"1\"}\n-- go.mod --\nmodule x\n"
+	for driver, want := range map[string]int{"": 2, "process": 2, "container": 1} { // what only has run stays a process
+		ws := loaded(t, archive)
+		ws.UseDriver(driver)
+		if got := ws.ForContainers(); len(got) != want {
+			t.Errorf("driver %q: warned of %v", driver, got)
+		}
+	}
+}
+
 func TestPortsInside(t *testing.T) {
 	for _, tt := range []struct {
 		ports map[string]Port

@@ -19,6 +19,7 @@ func (c *checker) files() {
 		return // said already
 	}
 	c.envFiles()
+	c.dockerfile()
 	if c.s.Go != "" && c.s.Run.Empty() && c.s.Build.Empty() {
 		c.goPackage()
 	}
@@ -33,15 +34,26 @@ func (c *checker) files() {
 
 func (c *checker) envFiles() {
 	for i, name := range c.s.EnvFile {
-		info, err := os.Stat(filepath.Join(c.s.Dir, name))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			c.fail([]any{"env_file", i}, "no such file: %s, seen from %s", name, c.place(c.s.Dir))
-		case err != nil:
-			c.fail([]any{"env_file", i}, "%s: %s", name, readFailure(err))
-		case info.IsDir():
-			c.fail([]any{"env_file", i}, "%s is a folder", name)
-		}
+		c.file([]any{"env_file", i}, name)
+	}
+}
+
+func (c *checker) dockerfile() {
+	if c.s.Dockerfile != "" {
+		c.file([]any{"dockerfile"}, c.s.Dockerfile)
+	}
+}
+
+// file holds that the service's folder has a file of this name.
+func (c *checker) file(path []any, name string) {
+	info, err := os.Stat(filepath.Join(c.s.Dir, name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.fail(path, "no such file: %s, seen from %s", name, c.place(c.s.Dir))
+	case err != nil:
+		c.fail(path, "%s: %s", name, readFailure(err))
+	case info.IsDir():
+		c.fail(path, "%s is a folder", name)
 	}
 }
 

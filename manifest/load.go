@@ -214,14 +214,24 @@ func (l *loader) addService(s *Service) {
 		l.problems = append(l.problems, s.problem([]any{"name"}, "a service %q exists already, at %s", s.Name, other.source.position(other.path("name"))))
 		return
 	}
-	if l.doc.Defaults != nil {
-		fillStruct(s, l.doc.Defaults)
-	}
+	l.defaults(s)
 	s.faulty = s.faulty || l.doubtful
 	s.applyDefaults(l.ws.Gateway)
 	l.ws.byName[s.Name] = s
 	l.ws.Services = append(l.ws.Services, s)
 	slices.SortFunc(l.ws.Services, func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// defaults fills in what the workspace says of all services. A task runs once,
+// however many others do.
+func (l *loader) defaults(s *Service) {
+	if l.doc.Defaults == nil {
+		return
+	}
+	replicas := s.Replicas
+	if fillStruct(s, l.doc.Defaults); s.Kind == KindTask {
+		s.Replicas = replicas
+	}
 }
 
 // path is where a part of the service stands in its source.

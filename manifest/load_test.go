@@ -213,7 +213,7 @@ run: b
 func TestWarnings(t *testing.T) {
 	ws := loaded(t, "-- mesh.yaml --\nversion: 1\nname: x\nalerts: [{}]\nservices:\n  a: {run: a, resources: {cpus: 1}}\n")
 	var got []string
-	for _, w := range ws.Warnings {
+	for _, w := range slices.Concat(ws.Warnings, ws.ForContainers()) {
 		got = append(got, w.String())
 	}
 	want := "mesh.yaml:3:1: alerts has no effect in this version of mesh|mesh.yaml:5:15: resources is for containers: it has no effect while the service runs as a process"

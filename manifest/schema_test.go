@@ -62,7 +62,7 @@ func TestSchemaAgrees(t *testing.T) {
 		"version: 2\nname: a\n", "version: 1\n", "name: a\n", "[]\n", "version: 1\nname: a\nreplicas: 101\n", "version: 1\nname: a\nport: 0\n",
 		"version: 1\nname: a\nrun: [a, 1]\n", "version: 1\nname: a\nenv: {A: 1, B: true, C: [x]}\n", "version: 1\nname: a\nports: {admin: ADMIN_PORT, db: {protocol: tcp}}\n",
 		"version: 1\nname: a\nhealth: {http: /x, interval: -1s}\n", "version: 1\nname: a\ndepends_on: {b: null}\n", "version: 1\nname: a\ncalls: null\n",
-		"version: 1\nname: a\nresources: {cpus: 1, memory: 1GiB}\n", "version: 1\nname: a\nresources: {cpus: 0.5}\n", "version: 1\nname: 3\n",
+		"version: 1\nname: a\nresources: {cpus: 1, memory: 1GiB}\n", "version: 1\nname: a\nresources: {cpus: 0.5}\n", "version: 1\nname: a\nresources: {cpus: -0.5}\n", "version: 1\nname: 3\n",
 		"version: 1\nname: a\nhealth: {grpc: \"\"}\n", "version: 1\nname: a\nread_only: yes\n", "version: 1\nname: a\nstop: {signal: SIGNOPE}\n",
 	} {
 		files = append(files, txtar.File{Name: "services/x/" + ServiceFile, Data: []byte(text)})

@@ -24,7 +24,7 @@ type Workspace struct {
 	Identity  Identity            // who may come in
 	Databases Databases           // servers that the services' databases live on
 	Services  []*Service          // sorted by name
-	Warnings  []Problem           // accepted, but probably not what was meant
+	Warnings  []Problem           // accepted, but probably not what was meant; beside ForContainers
 	byName    map[string]*Service // index of Services
 }
 
@@ -295,7 +295,7 @@ type Port struct {
 // Resources bounds an instance.
 type Resources struct {
 	// CPUs, in cores.
-	CPUs float64 `yaml:"cpus,omitempty" json:"cpus,omitempty"`
+	CPUs float64 `yaml:"cpus,omitempty" json:"cpus,omitempty" jsonschema:"minimum=0"`
 	// Memory, such as 256MiB.
 	Memory string `yaml:"memory,omitempty" json:"memory,omitempty"`
 }

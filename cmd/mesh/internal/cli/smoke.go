@@ -121,6 +121,11 @@ func (o *smokeOptions) checks(m *manifest.Workspace) ([]smoke.Check, error) {
 	if len(o.command) > 0 {
 		return nil, nil
 	}
+	return readChecks(m)
+}
+
+// readChecks reads the checks that a workspace has.
+func readChecks(m *manifest.Workspace) ([]smoke.Check, error) {
 	files, err := smoke.Find(m)
 	if err != nil {
 		return nil, err

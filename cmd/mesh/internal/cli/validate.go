@@ -15,8 +15,16 @@ func newValidate(d *deps) *cobra.Command {
 	return &cobra.Command{
 		Use: "validate", Short: "Check the manifests", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			set, err := loadSettings()
+			if err != nil {
+				return err
+			}
 			_, m, err := d.workspace()
 			if err != nil {
+				return err
+			}
+			m.UseDriver(set.driver)
+			if _, err := readChecks(m); err != nil {
 				return err
 			}
 			d.remark(remarks{Warnings: warnings(m)})

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ebef7166/mesh/internal/escape"
 	"github.com/ebef7166/mesh/manifest"
@@ -55,9 +56,9 @@ func (w wanted) remarks(m *manifest.Workspace) remarks {
 }
 
 func warnings(m *manifest.Workspace) []string {
-	texts := make([]string, len(m.Warnings))
-	for i, w := range m.Warnings {
-		texts[i] = w.String()
+	texts := []string{}
+	for _, w := range slices.Concat(m.Warnings, m.ForContainers()) {
+		texts = append(texts, w.String())
 	}
 	return texts
 }
