@@ -76,6 +76,27 @@ func (w *Workspace) Select(sel Selection) ([]*Service, error) {
 	return slices.SortedFunc(maps.Values(chosen), func(a, b *Service) int { return strings.Compare(a.Name, b.Name) }), nil
 }
 
+// CheckProfiles reports the first of the profiles that no service belongs to. It is
+// for what somebody asks for: of a run, the last service of a profile may go.
+func (w *Workspace) CheckProfiles(profiles []string) error {
+	var known []string
+	for _, s := range w.Services {
+		known = append(known, s.Profiles...)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	i := slices.IndexFunc(profiles, func(p string) bool { return !slices.Contains(known, p) })
+	switch {
+	case i < 0:
+		return nil
+	case len(known) == 0:
+		return fmt.Errorf("no service has a profile, %q or another", profiles[i])
+	case nearest(profiles[i], known) != "":
+		return fmt.Errorf("no service has the profile %q; did you mean %q?", profiles[i], nearest(profiles[i], known))
+	}
+	return fmt.Errorf("no service has the profile %q; there are %s", profiles[i], strings.Join(known, ", "))
+}
+
 func (s *Service) inProfiles(active []string) bool {
 	if len(s.Profiles) == 0 {
 		return true

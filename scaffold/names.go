@@ -42,9 +42,16 @@ func quote(name string) string {
 
 func checkModule(prefix string) error {
 	if !moduRE.MatchString(prefix) || strings.Contains(prefix, "..") || len(prefix) > 200 {
-		return fmt.Errorf("%s is not a usable module prefix: it looks like example.com/shop", quote(prefix))
+		return &ModuleError{prefix}
 	}
 	return nil
+}
+
+// ModuleError says that modules' paths cannot begin so.
+type ModuleError struct{ Prefix string }
+
+func (e *ModuleError) Error() string {
+	return quote(e.Prefix) + " is not a usable module prefix: it looks like example.com/shop"
 }
 
 // camel turns order-items or checked_out into OrderItems or CheckedOut.

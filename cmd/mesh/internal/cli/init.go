@@ -54,7 +54,11 @@ func runInit(d *deps, opts scaffold.InitOptions) error {
 // unusable adds what to do about a folder's name that is none for a workspace.
 func unusable(opts scaffold.InitOptions, err error) error {
 	f := &failure{err: err, code: exitUsage}
-	if opts.Name == "" {
+	var prefix *scaffold.ModuleError
+	switch {
+	case errors.As(err, &prefix):
+		f.next = "--module example.com/shop, or without it one is made of the name"
+	case opts.Name == "":
 		f.next = "--name NAME gives the workspace another name than its folder's"
 	}
 	return f

@@ -66,7 +66,8 @@ func (o logOptions) query() (logs.Query, error) {
 	}
 	if o.grep != "" {
 		if q.Grep, err = regexp.Compile(o.grep); err != nil {
-			return q, usageError("--grep: %w", err)
+			return q, &failure{err: fmt.Errorf("--grep: %w", err), code: exitUsage,
+				next: fmt.Sprintf("--grep '%s' looks for the text itself", regexp.QuoteMeta(o.grep))}
 		}
 	}
 	if o.since != "" {

@@ -111,6 +111,9 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 			return err
 		}
 	}
+	if err := callable(ws.Dir, opts.ServiceOptions); err != nil {
+		return err
+	}
 	files, err := scaffold.NewService(ctx, ws, opts.ServiceOptions)
 	if err != nil {
 		return usageError("%w", err)
@@ -127,6 +130,27 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 	return nil
 }
 
+// callable holds that what the new service calls is there: the workspace could not
+// run without it. Manifests with mistakes tell names, too.
+func callable(dir string, o scaffold.ServiceOptions) error {
+	m, err := manifest.Load(dir)
+	if m == nil {
+		return err
+	}
+	for _, name := range o.Calls {
+		s, known := m.Service(name)
+		_, unreadable := os.Stat(filepath.Join(dir, "services", name))
+		switch {
+		case known && !s.Listens():
+			return usageError("--calls: %s cannot be called: it is a %s, without a port", name, s.Kind)
+		case !known && unreadable != nil && name != o.Name && manifest.ValidName(name):
+			return &failure{err: fmt.Errorf("--calls: %w", &manifest.UnknownService{Name: name, Known: m.Names()}), code: exitUsage,
+				next: "mesh new service " + name + " makes it"}
+		}
+	}
+	return nil
+}
+
 func written(service string, files int) string {
 	if files == 0 {
 		return fmt.Sprintf("services/%s is there already, just so: nothing was written.", service)
@@ -136,6 +160,9 @@ func written(service string, files int) string {
 
 // openWorkspace finds the workspace that the command is for.
 func openWorkspace(d *deps) (scaffold.Workspace, error) {
+	if err := d.folder(); err != nil {
+		return scaffold.Workspace{}, err
+	}
 	ws, err := scaffold.Open(d.dir)
 	if errors.Is(err, scaffold.ErrNoWorkspace) {
 		return ws, notFound(err, "mesh init DIR makes a workspace")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,9 @@ func (d *deps) place() (place, error) {
 	if err != nil {
 		return place{}, err
 	}
+	if err := d.folder(); err != nil {
+		return place{}, err
+	}
 	dir, err := manifest.Find(d.dir)
 	if err != nil {
 		dir, err = orphan(d.dir, err)
@@ -38,6 +42,15 @@ func (d *deps) place() (place, error) {
 		}
 	}
 	return p, nil
+}
+
+// folder holds that there is the folder that -C names: from one that there is not
+// its parents' workspace would be taken.
+func (d *deps) folder() error {
+	if _, err := os.Stat(d.dir); errors.Is(err, os.ErrNotExist) {
+		return notFound(fmt.Errorf("-C %s: no such folder", d.dir), "-C takes the workspace's folder, or one below it")
+	}
+	return nil
 }
 
 // orphan finds a mesh that still runs although its mesh.yaml is gone, so that it

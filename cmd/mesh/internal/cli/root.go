@@ -93,7 +93,7 @@ func wrongArgsAreUsage(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError("%w (see %s --help)", err, cmd.CommandPath())
+				return usageError("%w (see %s --help)", sayArgs(cmd, args, err), cmd.CommandPath())
 			}
 			return nil
 		}
@@ -101,6 +101,21 @@ func wrongArgsAreUsage(cmd *cobra.Command) {
 	for _, child := range cmd.Commands() {
 		wrongArgsAreUsage(child)
 	}
+}
+
+// sayArgs says which arguments a command takes, where err only counts them or takes
+// one of a command without any for a command of its own.
+func sayArgs(cmd *cobra.Command, args []string, err error) error {
+	_, takes, _ := strings.Cut(cmd.Use, " ")
+	switch {
+	case cmd.HasSubCommands() || takes != "" && !strings.Contains(err.Error(), "arg(s)"):
+		return err
+	case takes == "":
+		return fmt.Errorf("%s takes no arguments: %q is one", cmd.CommandPath(), args[0])
+	case len(args) == 0:
+		return fmt.Errorf("%s takes %s: nothing is given", cmd.CommandPath(), takes)
+	}
+	return fmt.Errorf("%s takes %s: %s given", cmd.CommandPath(), takes, counted(len(args), "argument"))
 }
 
 func didYouMean(suggestions []string) string {

@@ -28,6 +28,9 @@ func (w wanted) of(m *manifest.Workspace) (manifest.Selection, error) {
 	if _, err := m.Select(selection); err != nil {
 		return selection, explain(err)
 	}
+	if err := m.CheckProfiles(selection.Profiles); err != nil {
+		return selection, usageError("--profile: %w", err)
+	}
 	if len(m.Services) == 0 {
 		return selection, &failure{err: errors.New("this workspace has no services"), next: "mesh new service NAME", code: exitUsage}
 	}
