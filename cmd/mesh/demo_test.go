@@ -310,7 +310,13 @@ func flow(t *testing.T, c caller, user string, admin caller) {
 		t.Errorf("invoices: %v", out)
 	}
 	soon(t, c, notifications, map[string]any{}, "notifications.0.kind", "billing.paid")
+	refused(t, c, getCart, map[string]any{}, "not_found") // what is paid is no cart of theirs any more
 
+	out = must(t, admin, notifications, map[string]any{"userId": user})
+	if at(out, "notifications.0.userId") != user {
+		t.Errorf("an admin is told %v", out)
+	}
+	refused(t, c, notifications, map[string]any{"userId": "somebody"}, "permission_denied")
 	out = must(t, admin, getUser, map[string]any{"userId": user})
 	if at(out, "user.id") != user {
 		t.Errorf("an admin sees %v", out)
