@@ -296,21 +296,23 @@ func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) erro
 // begins: their last words, too.
 func stay(ctx context.Context, d *deps, daemon *daemonProcess) error {
 	quiet := d.tellStart(ctx, daemon.client)
-	ended := make(chan error, 1)
+	var err error
+	ended := make(chan struct{})
 	go func() {
-		ended <- followLogs(context.WithoutCancel(ctx), d, daemon.client, logOptions{follow: true})
+		defer close(ended)
+		err = followLogs(context.WithoutCancel(ctx), d, daemon.client, logOptions{follow: true})
 	}()
 	select {
-	case err := <-ended:
-		quiet()
-		d.finish(ctx, daemon)
-		return err
+	case <-ended:
 	case <-ctx.Done():
-		quiet()
-		d.finish(ctx, daemon)
-		_ = <-ended // the log ends with the daemon
+	}
+	quiet()
+	d.finish(ctx, daemon)
+	<-ended
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	return err
 }
 
 // join applies what is wanted to a daemon that another client has started just
