@@ -1,10 +1,12 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -119,4 +121,34 @@ func TestPrepare(t *testing.T) {
 	if _, err := fmt.Sscan(after, &size); err != nil || size < min(manyFiles, limit.Cur) {
 		t.Errorf("room for %d files, %v", size, err)
 	}
+}
+
+// TestNothingIsOpenedBeforeRunIsReady: what starts early could leave no files for it.
+func TestNothingIsOpenedBeforeRunIsReady(t *testing.T) {
+	d := NewDriver(t.TempDir())
+	before := len(openFiles(t))
+	var starting sync.WaitGroup
+	for range 20 {
+		starting.Go(func() {
+			if _, err := d.Start(Spec{Argv: []string{"true"}, Marker: "X=y"}); !errors.Is(err, errStopping) {
+				t.Error(err)
+			}
+		})
+	}
+	for range 100 { // whatever they do, they do it now
+		if now := len(openFiles(t)); now > before+2 { // of the look itself
+			t.Fatalf("%d files, %d before", now, before)
+		}
+	}
+	close(d.holder.ended)
+	starting.Wait()
+}
+
+func openFiles(t *testing.T) []os.DirEntry {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }

@@ -146,13 +146,19 @@ func (h *holder) start(p *Process, streams [2]*os.File) error {
 	return nil
 }
 
-// hand has Run carry out spawn, which takes the streams.
-func (h *holder) hand(spawn func() error, streams [2]*os.File) error {
+// await waits until Run has what it starts processes with: before, whoever opens files
+// may leave none for that.
+func (h *holder) await() error {
 	select {
 	case <-h.ready:
+		return nil
 	case <-h.ended:
 		return errStopping
 	}
+}
+
+// hand has Run carry out spawn, which takes the streams.
+func (h *holder) hand(spawn func() error, streams [2]*os.File) error {
 	h.turn.Lock()
 	defer h.turn.Unlock()
 	if err := h.files.give(streams[:]...); err != nil {

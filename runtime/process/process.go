@@ -87,6 +87,9 @@ func (d *Driver) Start(spec Spec) (*Process, error) {
 		return nil, startError(spec.Argv[0], cmd.Err)
 	}
 	cmd.Err = nil
+	if err := d.holder.await(); err != nil {
+		return nil, startError(spec.Argv[0], err)
+	}
 	out, err := newOutput(&d.buffers, spec.Stdout, spec.Stderr)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,8 @@ type held struct{}
 
 func newHolder(string) holder { return holder{} }
 
+func (holder) await() error { return nil }
+
 func (holder) start(p *Process, streams [2]*os.File) error {
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = streams[0], streams[1], newGroup()
 	if err := p.cmd.Start(); err != nil {
