@@ -83,6 +83,10 @@ func (l *loader) rateLimit(src *source, path []any, r *RateLimit) {
 func (l *loader) checkOrigins() {
 	for i, origin := range l.ws.Gateway.Origins() {
 		u, err := url.Parse(origin)
+		if err == nil && u.Port() != "" && u.Port() == map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+			l.problems = append(l.problems, l.source.problem([]any{"gateway", "cors", "origins", i}, "browsers leave out a port that is the scheme's own: write %s", strings.TrimSuffix(origin, ":"+u.Port())))
+			continue
+		}
 		if origin != "*" && (err != nil || u.Host == "" || u.Scheme == "" || u.Scheme+"://"+u.Host != origin) {
 			l.problems = append(l.problems, l.source.problem([]any{"gateway", "cors", "origins", i}, "%q is no origin: write it as http://localhost:5173, or \"*\" for any", origin))
 		}

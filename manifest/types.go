@@ -5,6 +5,8 @@ package manifest
 
 import (
 	"cmp"
+	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -14,6 +16,11 @@ const (
 	LocalFile     = "mesh.local.yaml"
 	ServiceFile   = "mesh.service.yaml"
 )
+
+// IsManifest reports whether a file is one by its name.
+func IsManifest(path string) bool {
+	return slices.Contains([]string{WorkspaceFile, LocalFile, ServiceFile}, filepath.Base(path))
+}
 
 // Workspace is a whole workspace: mesh.yaml with every service it names,
 // defaults applied and checked.

@@ -63,6 +63,7 @@ type Observed map[string]ObservedService
 type ObservedService struct {
 	Spec     string // of SpecHash
 	Replicas int
+	Stopped  bool   // by a person
 	Down     string // why it does not run although it was wanted; "" when it does
 	Outdated string // why what it was told at its start is not so any more; "" when it is
 }

@@ -96,7 +96,8 @@ func (s *Supervisor) Observed() Observed {
 	o, now := Observed{}, s.table.snapshot()
 	for name, u := range s.units {
 		observed := u.observed
-		observed.Down = down(now, name)
+		service, _ := now.Service(name)
+		observed.Stopped, observed.Down = service.Stopped, down(now, name)
 		o[name] = observed
 	}
 	return o

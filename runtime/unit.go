@@ -339,7 +339,8 @@ func (u *unit) sweep() {
 	for n, in := range u.instances {
 		select {
 		case <-in.done:
-			if u.artifact != nil && in.gen != u.generation() || u.removed || u.live() >= u.replicas && !u.stopped {
+			old := u.artifact != nil && in.gen != u.generation() || u.live() >= u.replicas
+			if u.removed || old && !u.stopped {
 				delete(u.instances, n)
 				u.sup.table.remove(u.name, in.id)
 			}

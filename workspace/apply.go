@@ -15,17 +15,20 @@ import (
 // Apply brings the running workspace to a new manifest and selection, and does
 // nothing else. The plan that it carried out is returned.
 func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
-	plan, err := w.applyAll(ctx, m, sel)
+	plan, err := w.applyAll(ctx, m, sel, false)
 	return plan, w.note(err)
 }
 
-func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
+func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel manifest.Selection, saved bool) (runtime.Plan, error) {
 	sel = w.Widen(m, sel)
 	selected, err := m.Select(sel)
 	if err != nil {
 		return nil, err
 	}
 	observed := w.observed(selected)
+	if saved {
+		leaveAsSet(observed, w.Manifest(), m)
+	}
 	if err := w.join(ctx, selected); err != nil {
 		return nil, err
 	}
@@ -48,6 +51,21 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	}
 	w.storms.forget()
 	return w.apply(selected, observed), nil
+}
+
+// leaveAsSet hides what a person has stopped, or scaled, from a plan for manifests that
+// were saved: unless they say something else of it now, nobody asked for that to change.
+func leaveAsSet(observed runtime.Observed, was, now *manifest.Workspace) {
+	for name, o := range observed {
+		if o.Stopped {
+			o.Down = ""
+		}
+		before, had := was.Service(name)
+		if after, has := now.Service(name); had && has && before.Instances() == after.Instances() {
+			o.Replicas = after.Instances()
+		}
+		observed[name] = o
+	}
 }
 
 // RunTask runs a task once more, or for the first time where it is not part of
@@ -151,7 +169,7 @@ func (w *Workspace) stillExternal(m *manifest.Workspace, sel manifest.Selection)
 	return all
 }
 
-// Reload applies the manifest as it is on disk now.
+// Reload applies the manifest as it was saved.
 func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 	m, err := w.Load()
 	if err != nil {
@@ -160,7 +178,8 @@ func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 	w.mu.Lock()
 	sel := w.options.Selection
 	w.mu.Unlock()
-	return w.Apply(ctx, m, sel)
+	plan, err := w.applyAll(ctx, m, sel, true)
+	return plan, w.note(err)
 }
 
 // Load reads the manifests as they are on disk, for this run.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,14 +87,14 @@ type saves struct {
 
 // Early implements watch.Changes.
 func (s *saves) Early(_ context.Context, paths []string) {
-	s.manifests = slices.ContainsFunc(paths, isManifest)
+	s.manifests = slices.ContainsFunc(paths, s.tellsManifests)
 	s.prepare(paths)
 }
 
 // Settled implements watch.Changes.
 func (s *saves) Settled(ctx context.Context, paths []string) {
 	defer s.supervisor.Settled()
-	if s.manifests || slices.ContainsFunc(paths, isManifest) {
+	if s.manifests || slices.ContainsFunc(paths, s.tellsManifests) {
 		s.manifests = false
 		if _, err := s.Reload(ctx); err != nil {
 			s.log.Error("the manifest is not applied: " + err.Error())
@@ -163,7 +165,7 @@ func (w *Workspace) ignored(path string, dir bool) bool {
 // kept is what counts although it is not committed.
 func (w *Workspace) kept(path string, _ bool) bool {
 	base := filepath.Base(path)
-	return isManifest(path) || base == ".env" || w.explicit(path)
+	return manifest.IsManifest(path) || base == ".env" || w.explicit(path)
 }
 
 // explicit reports whether path lies in the folder of a service that says itself
@@ -173,9 +175,13 @@ func (w *Workspace) explicit(path string) bool {
 	return owner != nil && len(owner.Watch) > 0
 }
 
-func isManifest(path string) bool {
-	base := filepath.Base(path)
-	return base == manifest.WorkspaceFile || base == manifest.ServiceFile || base == manifest.LocalFile
+// tellsManifests reports that a path is a manifest, or where a folder with one has been.
+func (w *Workspace) tellsManifests(path string) bool {
+	if manifest.IsManifest(path) {
+		return true
+	}
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist) && slices.ContainsFunc(w.Manifest().Services, func(s *manifest.Service) bool { return below(s.Dir, path) })
 }
 
 func (w *Workspace) running() []*manifest.Service {
@@ -191,7 +197,7 @@ func (w *Workspace) running() []*manifest.Service {
 func affected(all, running []*manifest.Service, modules []gomod.Module, paths []string) map[string]string {
 	changed := map[string]string{}
 	for _, path := range paths {
-		if isManifest(path) {
+		if manifest.IsManifest(path) {
 			continue // applied by Reload
 		}
 		owner := ownerOf(all, path)

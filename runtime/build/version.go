@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/ebef7166/mesh/manifest"
 )
 
 // programVersion identifies the code of a program: the content part of its Go
@@ -64,7 +66,7 @@ func fingerprint(dir string) (string, error) {
 	h := sha256.New()
 	files := 0
 	err := walk(dir, func(path string, d fs.DirEntry) error {
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || manifest.IsManifest(path) { // which a plan looks at by itself
 			return nil
 		}
 		if files++; files > fingerprintFiles {

@@ -23,6 +23,7 @@ type daemonProcess struct {
 	lifeline *os.File
 	client   *control.Client
 	log      string
+	ended    error   // how its guard did; nil: in order, or not yet
 	remarks  remarks // of the daemon, about the manifests
 }
 
@@ -101,7 +102,15 @@ func (d *daemonProcess) awaitStart(ready io.Reader) error {
 func (d *daemonProcess) stop() {
 	_, _ = d.lifeline.Write([]byte{saysStop}) // one that has ended needs no word
 	d.lifeline.Close()
-	_ = d.guard.Wait() // its exit code repeats what is known
+	d.ended = d.guard.Wait()
+}
+
+// death says that the daemon did not end in order, if it has ended.
+func (d *daemonProcess) death() error {
+	if d.ended == nil {
+		return nil
+	}
+	return withNext(errors.New("mesh has died, or its guard has, and what it ran was killed"), "look at "+d.log+"; mesh up starts it again")
 }
 
 // detach lets the daemon go on without this client.

@@ -21,7 +21,7 @@ type place struct {
 
 // place finds the workspace by walking up.
 func (d *deps) place() (place, error) {
-	set, err := loadSettings()
+	settings, err := readSettings()
 	if err != nil {
 		return place{}, err
 	}
@@ -36,8 +36,8 @@ func (d *deps) place() (place, error) {
 		return place{}, notFound(err, "mesh init DIR makes a workspace; mesh demo shows one")
 	}
 	p := place{dir: dir, state: filepath.Join(dir, workspace.StateDir)}
-	if set.state != "" {
-		if p.state, err = filepath.Abs(set.state); err != nil {
+	if state := settings.GetString("state"); state != "" {
+		if p.state, err = filepath.Abs(state); err != nil {
 			return place{}, err
 		}
 	}

@@ -60,7 +60,23 @@ func (p preference) variable() string {
 	return "MESH_" + strings.ToUpper(strings.ReplaceAll(p.key, "-", "_"))
 }
 
+// loadSettings reads them for what uses them.
 func loadSettings() (settings, error) {
+	v, err := readSettings()
+	if err == nil {
+		err = checkSettings(v)
+	}
+	if err != nil {
+		return settings{}, err
+	}
+	v.SetDefault("wait-timeout", 120*time.Second)
+	return settings{gateway: v.GetString("gateway"), driver: v.GetString("driver"), state: v.GetString("state"),
+		waitTimeout: v.GetDuration("wait-timeout")}, nil
+}
+
+// readSettings does not check them: with a mistake in one that it does not use, a
+// command works.
+func readSettings() (*viper.Viper, error) {
 	v := viper.New()
 	v.SetEnvPrefix("MESH")
 	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
@@ -68,15 +84,10 @@ func loadSettings() (settings, error) {
 	if dir, err := os.UserConfigDir(); err == nil {
 		v.SetConfigFile(filepath.Join(dir, "mesh", "config.yaml"))
 		if err := v.ReadInConfig(); err != nil && !os.IsNotExist(err) {
-			return settings{}, usageError("%s: %w", v.ConfigFileUsed(), err)
+			return nil, usageError("%s: %w", v.ConfigFileUsed(), err)
 		}
 	}
-	if err := checkSettings(v); err != nil {
-		return settings{}, err
-	}
-	v.SetDefault("wait-timeout", 120*time.Second)
-	return settings{gateway: v.GetString("gateway"), driver: v.GetString("driver"), state: v.GetString("state"),
-		waitTimeout: v.GetDuration("wait-timeout")}, nil
+	return v, nil
 }
 
 // checkSettings says where a setting stands that cannot be used: in a variable or

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -312,7 +313,7 @@ func stay(ctx context.Context, d *deps, daemon *daemonProcess) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return err
+	return cmp.Or(daemon.death(), err)
 }
 
 // join applies what is wanted to a daemon that another client has started just
@@ -363,7 +364,7 @@ func startDetached(ctx context.Context, d *deps, o *upOptions, daemon *daemonPro
 		return ctx.Err()
 	case errors.Is(err, errStopped):
 		daemon.stop()
-		return err
+		return cmp.Or(daemon.death(), err)
 	}
 	// Also when something is not healthy: all is left running, so that
 	// `mesh why` works.
