@@ -12,7 +12,7 @@ import (
 // ownFiles is the file table of the thread that starts processes, where it has one
 // of its own (unshare(2), CLONE_FILES). A fork copies the table of its thread, and
 // the exec closes what was copied: with the daemon's, which has some files for each
-// instance, the last of a thousand starts would cost a hundred times the first.
+// instance, the last of a thousand starts would take a millisecond more than the first.
 //
 // Files come to it over a socket (unix(7), SCM_RIGHTS). A nil *ownFiles stands for a
 // thread that shares the daemon's table: many containers do not permit unshare(2).
