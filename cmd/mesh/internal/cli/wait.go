@@ -92,8 +92,12 @@ func (w *waiting) states() string {
 	return strings.Join(states, ", ")
 }
 
-// knownServices is what runs, if all that is named is part of it.
+// knownServices is what runs, if all that is named is part of it; nobody is asked where
+// nothing is named.
 func knownServices(ctx context.Context, client *control.Client, names []string) (runtime.Snapshot, error) {
+	if len(names) == 0 {
+		return runtime.Snapshot{}, nil
+	}
 	now, err := client.Snapshot(ctx)
 	if err != nil {
 		return now, explain(err)
