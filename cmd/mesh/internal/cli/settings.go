@@ -21,7 +21,6 @@ import (
 type settings struct {
 	gateway     string        // MESH_GATEWAY: address
 	driver      string        // MESH_DRIVER: process or container
-	state       string        // MESH_STATE: the state folder, for commands inside mesh smoke
 	waitTimeout time.Duration // MESH_WAIT_TIMEOUT
 }
 
@@ -34,7 +33,7 @@ type preference struct {
 var preferences = []preference{
 	{"gateway", manifest.CheckAddress},
 	{"driver", checkDriver},
-	{"state", nil},
+	{"state", nil}, // the state folder, for commands inside mesh smoke; see deps.place
 	{"wait-timeout", checkWait},
 }
 
@@ -70,8 +69,7 @@ func loadSettings() (settings, error) {
 		return settings{}, err
 	}
 	v.SetDefault("wait-timeout", 120*time.Second)
-	return settings{gateway: v.GetString("gateway"), driver: v.GetString("driver"), state: v.GetString("state"),
-		waitTimeout: v.GetDuration("wait-timeout")}, nil
+	return settings{gateway: v.GetString("gateway"), driver: v.GetString("driver"), waitTimeout: v.GetDuration("wait-timeout")}, nil
 }
 
 // readSettings does not check them: with a mistake in one that it does not use, a
