@@ -187,6 +187,16 @@ func (r *rig) state(service string, want State) Instance {
 	return s.Of(service)[0]
 }
 
+// alone waits until the one instance of app is healthy and is what is wanted.
+func (r *rig) alone(wanted func(Instance) bool) Instance {
+	r.t.Helper()
+	s := r.until("the wanted instance alone", func(s Snapshot) bool {
+		is := s.Of("app")
+		return len(is) == 1 && wanted(is[0]) && is[0].State == Healthy
+	})
+	return s.Of("app")[0]
+}
+
 func TestStartsInOrder(t *testing.T) {
 	r := newRig(t)
 	r.build.set("seed", r.program("-exit-after", "50ms", "-exit-code", "0"))
@@ -246,10 +256,7 @@ func TestSwapStartsTheNewBeforeItStopsTheOld(t *testing.T) {
 	r.state("app", Healthy)
 	r.build.set("app", r.program("-version", "2"))
 	_ = r.Rebuild("app")
-	r.until("the new one alone", func(s Snapshot) bool {
-		is := s.Of("app")
-		return len(is) == 1 && is[0].Version == "v2" && is[0].State == Healthy
-	})
+	r.alone(func(i Instance) bool { return i.Version == "v2" })
 	if got := r.ends.String(); !strings.HasPrefix(got, "add app-1, add app-2, remove app-1, drain app-1") {
 		t.Errorf("endpoints: %s", got)
 	}
@@ -265,10 +272,7 @@ func TestABuildThatChangesNothingDoesNotHurryASwap(t *testing.T) {
 	_ = r.Rebuild("app")
 	r.until("the new one starts", func(s Snapshot) bool { return len(s.Of("app")) == 2 })
 	_ = r.Rebuild("app")
-	r.until("the new one alone", func(s Snapshot) bool {
-		is := s.Of("app")
-		return len(is) == 1 && is[0].Version == "v2" && is[0].State == Healthy
-	})
+	r.alone(func(i Instance) bool { return i.Version == "v2" })
 	if got := r.ends.String(); !strings.HasPrefix(got, "add app-1, add app-2, remove app-1") {
 		t.Errorf("endpoints: %s", got)
 	}
@@ -283,11 +287,8 @@ func TestAChangedCommandIsRun(t *testing.T) {
 	r.state("app", Healthy)
 	r.build.results["app"] = r.program("-version", "2")
 	r.apply(svc("app", func(s *manifest.Service) { s.Run.Args = r.program("-version", "2") }))
-	now := r.until("the new one alone", func(s Snapshot) bool {
-		is := s.Of("app")
-		return len(is) == 1 && is[0].Instance != "app-1" && is[0].State == Healthy
-	})
-	res, err := http.Get("http://" + now.Of("app")[0].Address)
+	app := r.alone(func(i Instance) bool { return i.Instance != "app-1" })
+	res, err := http.Get("http://" + app.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,10 +315,7 @@ func TestWhatWasBuiltFromAnOlderManifestIsDropped(t *testing.T) {
 		t.Errorf("%+v", now)
 	}
 	release()
-	r.until("the new one alone", func(s Snapshot) bool {
-		is := s.Of("app")
-		return len(is) == 1 && is[0].Instance == "app-2" && is[0].State == Healthy
-	})
+	r.alone(func(i Instance) bool { return i.Instance == "app-2" })
 }
 
 // TestWhyTheOldOneServesOnIsKept until something changes.
@@ -354,10 +352,7 @@ func TestReplaceStopsTheOldFirst(t *testing.T) {
 	r.state("app", Healthy)
 	r.build.set("app", r.program("-version", "2"))
 	_ = r.Rebuild("app")
-	r.until("the new one alone", func(s Snapshot) bool {
-		is := s.Of("app")
-		return len(is) == 1 && is[0].Version == "v2" && is[0].State == Healthy
-	})
+	r.alone(func(i Instance) bool { return i.Version == "v2" })
 	if got := r.ends.String(); strings.Index(got, "drain app-1") > strings.LastIndex(got, "add app-1") {
 		t.Errorf("endpoints: %s", got)
 	}
@@ -384,10 +379,7 @@ func TestANewVersionThatIsNotHealthyChangesNothing(t *testing.T) {
 			}
 			r.build.set("app", r.program("-version", "3"))
 			_ = r.Rebuild("app")
-			r.until("the mended one", func(s Snapshot) bool {
-				is := s.Of("app")
-				return len(is) == 1 && is[0].Version == "v3" && is[0].State == Healthy
-			})
+			r.alone(func(i Instance) bool { return i.Version == "v3" })
 		})
 	}
 }
@@ -529,10 +521,7 @@ func TestManifestChangeReplaces(t *testing.T) {
 	r.apply(svc("app", nil))
 	r.state("app", Healthy)
 	r.apply(svc("app", func(s *manifest.Service) { s.Env = map[string]string{"A": "b"} }))
-	r.until("another instance", func(s Snapshot) bool {
-		is := s.Of("app")
-		return len(is) == 1 && is[0].Instance == "app-2" && is[0].State == Healthy
-	})
+	r.alone(func(i Instance) bool { return i.Instance == "app-2" })
 }
 
 // TestExternal holds that a service which runs elsewhere takes traffic while it
