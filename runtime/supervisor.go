@@ -125,8 +125,7 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 	}
 	var build []*manifest.Service
 	for _, op := range plan {
-		switch op.Action {
-		case StartService, ReplaceService:
+		if op.Action == StartService || op.Action == ReplaceService {
 			build = append(build, byName[op.Service])
 		}
 	}
@@ -143,7 +142,7 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 			s.put(byName[op.Service])
 		}
 	}
-	s.requestBuild(build, false)
+	s.builds.request(build, false)
 }
 
 func (s *Supervisor) requestBuild(services []*manifest.Service, hold bool) {

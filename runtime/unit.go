@@ -187,23 +187,28 @@ func (u *unit) accept(a Artifact, err error) {
 			s.BuildError = err.Error()
 			return
 		}
-		s.Version = a.Version
-		if u.rejected == u.generation() {
-			s.Rejected = u.refusal
-		}
+		s.Version, s.Rejected = a.Version, u.rejection()
 	})
 	u.sup.table.annotate(u.name, u.outdated())
 }
 
 // outdated says why the newest version does not serve; "" when it does, or may yet.
 func (u *unit) outdated() string {
-	switch {
-	case u.buildErr != nil:
+	if u.buildErr != nil {
 		return "the newest code does not build: " + firstSentence(u.buildErr.Error())
-	case u.rejected == u.generation():
-		return "the new version did not become healthy, this one serves on: " + u.refusal
+	}
+	if why := u.rejection(); why != "" {
+		return "the new version did not become healthy, this one serves on: " + why
 	}
 	return ""
+}
+
+// rejection is why what is wanted did not become healthy; "" when it did, or may yet.
+func (u *unit) rejection() string {
+	if u.rejected != u.generation() {
+		return ""
+	}
+	return u.refusal
 }
 
 // shutdown stops the service for good and returns when nothing of it runs, or
