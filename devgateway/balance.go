@@ -58,6 +58,14 @@ type pools map[string]*pool
 // poolOf returns the pool of a service, or nil.
 func (g *Gateway) poolOf(service string) *pool { return (*g.pools.Load())[service] }
 
+// endpoints are the healthy instances of a service.
+func (g *Gateway) endpoints(service string) []*endpoint {
+	if p := g.poolOf(service); p != nil {
+		return p.set.Load().list
+	}
+	return nil
+}
+
 // pool returns the pool of a service and makes it where there is none.
 func (g *Gateway) pool(service string) *pool {
 	if p := g.poolOf(service); p != nil {
@@ -200,10 +208,8 @@ func least(list []*endpoint, tried []*endpoint, outliers bool) (best *endpoint) 
 // await picks an instance of a service, and waits for one as long as Hold
 // says. Those tried already do not count: an instance that comes anew does.
 func (g *Gateway) await(ctx context.Context, service string, tried []*endpoint) *endpoint {
-	if p := g.poolOf(service); p != nil {
-		if e := pick(p.set.Load().list, tried); e != nil {
-			return e
-		}
+	if e := pick(g.endpoints(service), tried); e != nil {
+		return e
 	}
 	if g.config.Hold == nil {
 		return nil

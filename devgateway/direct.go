@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"cmp"
 	"net/http"
 	"sync"
 	"time"
@@ -40,11 +41,12 @@ func goesDirect(e *endpoint, req *http.Request) bool {
 // connection could not take any more is sent over another one if it may be.
 func (d *direct) roundTrip(l *life, req *http.Request, said []headerField, interim func(code int, h http.Header)) (*http.Response, error) {
 	var sent *directRequest
+	var broken error // how the connection before ended
 	defer func() { sent.free() }()
 	for {
 		c, err := d.take(req) // first: until there is one, nothing is read of the body
 		if err != nil {
-			return nil, err
+			return nil, cmp.Or(broken, err)
 		}
 		if sent == nil {
 			if sent, err = newDirectRequest(req, said); err != nil {
@@ -63,6 +65,7 @@ func (d *direct) roundTrip(l *life, req *http.Request, said []headerField, inter
 		if !c.reused || c.answered || !idempotent(req) {
 			return nil, err
 		}
+		broken = err
 	}
 }
 

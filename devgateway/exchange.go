@@ -34,6 +34,7 @@ type exchange struct {
 	held     bool        // it is counted in there
 	tries    int         // how often it was sent again
 	sent     *repeatable // the request's body; nil: it has none
+	written  atomic.Bool // net/http's client has sent its head to an instance
 	server   any         // what accepted it; known of streams only
 	stream   bool
 	old      bool        // the client speaks HTTP/1.0

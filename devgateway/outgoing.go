@@ -140,14 +140,17 @@ func rooted(path string) string {
 func (x *exchange) forTransport(req *http.Request) (out *http.Request, settled func()) {
 	var mu sync.Mutex
 	over := false
-	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if !over {
-			x.interim(code, http.Header(header))
-		}
-		return nil
-	}}
+	trace := &httptrace.ClientTrace{
+		WroteHeaders: func() { x.written.Store(true) },
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if !over {
+				x.interim(code, http.Header(header))
+			}
+			return nil
+		},
+	}
 	ctx, cancel := context.WithCancel(x.life.Context)
 	x.life.onEnd(cancel)
 	out = req.WithContext(httptrace.WithClientTrace(ctx, trace))

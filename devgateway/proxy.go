@@ -225,7 +225,7 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// isDial says whether a request failed before a byte of it was sent.
+// isDial says whether there was no connection to send a request over.
 func isDial(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

@@ -120,6 +120,49 @@ func TestARetryGoesElsewhere(t *testing.T) {
 	t.Logf("%d of %d were sent again", again, budgetBurst)
 }
 
+// A request that ends an instance does not wait for the next one that is started:
+// three tries would be three crashes, and two clicks the limit of starts.
+func TestWhatEndsAnInstanceDoesNotEndTheNext(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		used, http2 bool // the connection that it goes over
+		instances   int
+		status      int
+	}{
+		{"a new connection", false, false, 1, http.StatusBadGateway},
+		{"a used connection", true, false, 1, http.StatusBadGateway},
+		{"a new connection of HTTP/2", false, true, 1, http.StatusBadGateway},
+		{"a used connection of HTTP/2", true, true, 1, http.StatusBadGateway},
+		{"another instance was there", false, false, 2, http.StatusOK},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone, Retries: twice})
+			var ended atomic.Bool
+			var instances []Instance
+			for range tt.instances {
+				up := upstream(t, func(_ http.ResponseWriter, req *http.Request) {
+					if req.URL.Path == "/end" && ended.CompareAndSwap(false, true) {
+						_ = req.Context().Value(http.ServerContextKey).(*http.Server).Close() // its listener and its connections
+					}
+				})
+				up.HTTP2 = tt.http2
+				instances = append(instances, up)
+			}
+			r.SetInstances(one("s", instances...))
+			if tt.used {
+				r.do("GET", "/", nil)
+			}
+			if got := r.do("GET", "/end", nil); got.StatusCode != tt.status {
+				t.Errorf("%s, want %d: %s", got.Status, tt.status, got.body)
+			}
+			r.SetInstances(one("s", upstream(t, seen)))
+			if got := r.do("GET", "/", nil); got.StatusCode != http.StatusOK {
+				t.Errorf("the next request, to the next instance: %s", got.Status)
+			}
+		})
+	}
+}
+
 func TestLinksSendAgainToo(t *testing.T) {
 	r := newRig(t, Config{})
 	r.SetLinkRetries(twice)

@@ -16,6 +16,9 @@ type sending struct {
 	refused []*endpoint // that took no connection
 	failed  []*endpoint // that took it and did not answer well; asked again if nobody else is there
 	count   int         // retries so far
+
+	broken error       // why its first connection ended without an answer
+	there  []*endpoint // who was there then: see next
 }
 
 // send chooses an instance for a request, and another one when the first does not
@@ -31,10 +34,10 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 	for {
 		e := s.next(req.Context())
 		if e == nil {
-			return nil, g.nobody(req.Context(), x.callee, refused)
+			return nil, s.gaveUp(req.Context(), refused)
 		}
 		res, err := s.ask(e, req)
-		if err != nil && isDial(err) && x.sent.unread() {
+		if err != nil && x.unseen(err) {
 			s.refused, refused = append(s.refused, e), err
 			continue
 		}
@@ -42,23 +45,60 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 		if again == nil {
 			return res, err
 		}
-		if s.failed = append(s.failed, e); res != nil {
+		if res != nil {
 			s.discard(res)
 		}
 		req = again
 	}
 }
 
+// unseen says whether a request failed before any instance saw a byte of it: a
+// connection was refused, and none has broken before.
+func (x *exchange) unseen(err error) bool {
+	return isDial(err) && !x.written.Load() && x.sent.unread()
+}
+
 // next picks an instance, one that has not failed if there is one.
+//
+// A request whose connection ended may be what ended the instance. Those that were
+// there then may have it too, but none that has been started since: one request
+// would end a service as often as it is sent, up to its limit of starts.
 func (s *sending) next(ctx context.Context) *endpoint {
-	if len(s.failed) > 0 {
-		if p := s.g.poolOf(s.x.callee); p != nil {
-			if e := pick(p.set.Load().list, slices.Concat(s.refused, s.failed)); e != nil {
-				return e
-			}
-		}
+	if e := s.fresh(); e != nil {
+		return e
+	}
+	if s.broken != nil {
+		return pick(s.there, s.refused)
 	}
 	return s.g.await(ctx, s.x.callee, s.refused)
+}
+
+// fresh picks one that has not failed, where another has.
+func (s *sending) fresh() *endpoint {
+	if len(s.failed) == 0 {
+		return nil
+	}
+	candidates := s.there
+	if s.broken == nil {
+		candidates = s.g.endpoints(s.x.callee)
+	}
+	return pick(candidates, slices.Concat(s.refused, s.failed))
+}
+
+// remember notes that the instance asked did not answer, or not well.
+func (s *sending) remember(err error) {
+	s.failed = append(s.failed, s.x.endpoint)
+	if err != nil && s.broken == nil {
+		s.broken, s.there = err, s.g.endpoints(s.x.callee)
+	}
+}
+
+// gaveUp says why nobody is left to ask.
+func (s *sending) gaveUp(ctx context.Context, refused error) error {
+	if s.broken != nil {
+		return s.broken
+	}
+	return s.g.nobody(ctx, s.x.callee, refused)
 }
 
 // ask sends the request to an instance, which counts it until the answer is over.
@@ -85,7 +125,11 @@ func (s *sending) again(req *http.Request, res *http.Response, err error) *http.
 		return nil
 	}
 	again := s.x.sent.again(req)
-	if again == nil || !s.g.withdraw(s.x.callee) || !sleep(req.Context(), s.retries.pause(s.count)) {
+	if again == nil || !s.g.withdraw(s.x.callee) {
+		return nil
+	}
+	s.remember(err)
+	if !sleep(req.Context(), s.retries.pause(s.count)) {
 		return nil
 	}
 	s.count++
