@@ -14,12 +14,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/tools/txtar"
+
+	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/runtime"
+	places "github.com/ebef7166/mesh/workspace"
 )
 
 //go:embed testdata/reloaded.txtar
@@ -88,6 +93,11 @@ func (s *soak) write(service, version string) {
 // save writes a new version and waits until it answers.
 func (s *soak) save(service, version string) {
 	s.write(service, version)
+	s.answers(service, version, 5*time.Millisecond)
+}
+
+// answers asks at intervals until a version answers.
+func (s *soak) answers(service, version string, every time.Duration) {
 	for deadline := time.Now().Add(time.Minute); ; {
 		if text, err := get(http.DefaultClient, s.gateway+"/"+service+"/"); err == nil && strings.HasPrefix(text, version+" ") {
 			return
@@ -95,7 +105,7 @@ func (s *soak) save(service, version string) {
 		if time.Now().After(deadline) {
 			check(fmt.Errorf("%s never answered", version))
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(every)
 	}
 }
 
@@ -251,13 +261,33 @@ func (b *bench) save() {
 	for i := range 4 * b.runs {
 		built, answered := s.byHand(fmt.Sprintf("hand-%d", i))
 		building, byHand = append(building, built), append(byHand, answered)
-		begun := time.Now()
-		s.save("careful", fmt.Sprintf("mesh-%d", i))
-		byMesh = append(byMesh, time.Since(begun))
+		byMesh = append(byMesh, s.byMesh(fmt.Sprintf("mesh-%d", i)))
 	}
 	hand, mesh, built := median(byHand), median(byMesh), median(building)
 	b.report("save to the new version's answer", ms(mesh), fmt.Sprintf("≤ 1.05 × %s by hand", ms(hand)), mesh <= hand*105/100)
 	b.report("the same, over go build", ms(mesh-built), fmt.Sprintf("≤ 60 ms over %s", ms(built)), mesh-built <= 60*time.Millisecond)
+}
+
+// byMesh saves a version of a service that mesh runs. It is asked once its new
+// instance has been started, as by hand: questions before would take their time from
+// the compiler.
+func (s *soak) byMesh(version string) time.Duration {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	before := map[string]bool{} // the instances that there were
+	var begun time.Time
+	check(control.NewClient(places.Socket(filepath.Join(s.dir, ".mesh"))).Watch(ctx, func(now runtime.Snapshot) (done bool) {
+		if begun.IsZero() {
+			for _, i := range now.Of("careful") {
+				before[i.Instance] = true
+			}
+			begun = time.Now()
+			s.write("careful", version)
+		}
+		return slices.ContainsFunc(now.Of("careful"), func(i runtime.Instance) bool { return !before[i.Instance] && i.PID != 0 })
+	}))
+	s.answers("careful", version, time.Millisecond)
+	return time.Since(begun)
 }
 
 // byHand builds a version of a service of the same code, which mesh does not run,
