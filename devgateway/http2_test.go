@@ -272,6 +272,10 @@ func (r *rig) flood(n int, reads bool, first, m move) (sent int, ended bool) {
 func TestHTTP2Floods(t *testing.T) {
 	nothing := func(*framer) error { return nil }
 	stream := uint32(1)
+	malformed := func(f *framer) error {
+		stream += 2
+		return f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: f.block(request("GET", "/bad", "X-Capital", "a")...), EndStream: true, EndHeaders: true})
+	}
 	for name, tt := range map[string]struct {
 		n        int
 		reads    bool
@@ -285,15 +289,21 @@ func TestHTTP2Floods(t *testing.T) {
 			}
 			return f.WriteRSTStream(stream, http2.ErrCodeCancel)
 		}},
-		"CONTINUATION":    {100_000, false, true, raw(http2.FrameHeaders, 0, 1, "\x82"), raw(http2.FrameContinuation, 0, 1, strings.Repeat("\x00\x01a\x01b", 3000))},
-		"empty ones":      {50_000, false, false, raw(http2.FrameHeaders, 0, 1, "\x82"), raw(http2.FrameContinuation, 0, 1, "")},
-		"SETTINGS":        {50_000, false, false, nothing, setting(http2.SettingMaxConcurrentStreams, 7)},
-		"PING":            {2_000_000, false, true, nothing, raw(http2.FramePing, 0, 0, "12345678")},
-		"WINDOW_UPDATE":   {50_000, true, false, nothing, raw(http2.FrameWindowUpdate, 0, 0, u32(1))},
-		"PRIORITY":        {50_000, true, false, nothing, func(f *framer) error { stream += 2; return raw(http2.FramePriority, 0, stream, u32(0)+"\x00")(f) }},
-		"a HPACK bomb":    {200, true, false, nothing, bomb()},
-		"unknown frames":  {50_000, true, false, nothing, raw(0xee, 0, 0, "?")},
-		"streams at once": {2_000_000, false, true, nothing, func(f *framer) error { stream += 2; return begun(stream)(f) }},
+		"made-you-reset": {5_000, true, false, nothing, func(f *framer) error { // the gateway is made to reset what it has begun
+			stream += 2
+			return moves(asked(stream), raw(http2.FrameWindowUpdate, 0, stream, u32(0)))(f)
+		}},
+		"malformed requests": {20_000, true, false, nothing, malformed},
+		"the same, unread":   {2_000_000, false, true, nothing, malformed},
+		"CONTINUATION":       {100_000, false, true, raw(http2.FrameHeaders, 0, 1, "\x82"), raw(http2.FrameContinuation, 0, 1, strings.Repeat("\x00\x01a\x01b", 3000))},
+		"empty ones":         {50_000, false, false, raw(http2.FrameHeaders, 0, 1, "\x82"), raw(http2.FrameContinuation, 0, 1, "")},
+		"SETTINGS":           {50_000, false, false, nothing, setting(http2.SettingMaxConcurrentStreams, 7)},
+		"PING":               {2_000_000, false, true, nothing, raw(http2.FramePing, 0, 0, "12345678")},
+		"WINDOW_UPDATE":      {50_000, true, false, nothing, raw(http2.FrameWindowUpdate, 0, 0, u32(1))},
+		"PRIORITY":           {50_000, true, false, nothing, func(f *framer) error { stream += 2; return raw(http2.FramePriority, 0, stream, u32(0)+"\x00")(f) }},
+		"a HPACK bomb":       {200, true, false, nothing, bomb()},
+		"unknown frames":     {50_000, true, false, nothing, raw(0xee, 0, 0, "?")},
+		"streams at once":    {2_000_000, false, true, nothing, func(f *framer) error { stream += 2; return begun(stream)(f) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream = 1

@@ -137,7 +137,7 @@ func TestNoIdentityLeaks(t *testing.T) {
 			serve := http.Server{Handler: r.Handler(), ErrorLog: discard(), ConnState: connState, ConnContext: connContext}
 			ln := newPipeListener()
 			done := make(chan struct{})
-			go func() { defer close(done); _ = serve.Serve(strictListener{ln, 0}) }()
+			go func() { defer close(done); _ = serve.Serve(strictListener{ln, limits{}}) }()
 			for range n / workers {
 				if err := ln.send(s.request()); err != nil {
 					t.Error(err)

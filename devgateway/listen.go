@@ -46,7 +46,7 @@ func (g *Gateway) serve(ctx context.Context, ln net.Listener, handler http.Handl
 		<-ctx.Done()
 		stopped <- g.stop(requests, s, endRequests)
 	}()
-	err := s.Serve(strictListener{ln, l.stall})
+	err := s.Serve(strictListener{ln, l})
 	stop() // also when the listener broke
 	stopErr := <-stopped
 	handlers.Wait()

@@ -95,8 +95,10 @@ func percentile(t *testing.T, r *rig, n int) time.Duration {
 }
 
 // untilClosed reads until the gateway ends a connection, whatever it says before.
-func untilClosed(conn net.Conn) error {
-	if err := conn.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
+func untilClosed(conn net.Conn) error { return closedWithin(conn, 60*time.Second) }
+
+func closedWithin(conn net.Conn, d time.Duration) error {
+	if err := conn.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
@@ -134,6 +136,34 @@ func TestSlowHeaders(t *testing.T) {
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: loc") // it may be closed by now
 			ready()
 			return untilClosed(conn)
+		})
+	})
+}
+
+// A header block of HTTP/2 has as much time.
+func TestSlowHeaderBlocks(t *testing.T) {
+	eachRig(t, func(t *testing.T, rigOf func(*testing.T, Config, ...Route) *rig) {
+		n, patience := crowd(20)
+		r := slowRig(t, impatient(limits{patience, time.Minute, time.Minute}, rigOf))
+		begins := []string{
+			"\x00\x00\x01\x01\x04\x00\x00\x00\x01",                                             // HEADERS without their payload
+			"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82",                                         // and without END_HEADERS
+			"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82\x00\x00\x01\x09\x00\x00\x00\x00\x01\x84", // with a CONTINUATION
+			"\x00\x00\x01", // of the head of a frame
+		}
+		var next atomic.Int64
+		slowly(t, r, n, func(ready func()) error {
+			conn, err := r.dial()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			begin := begins[int(next.Add(1))%len(begins)]
+			if _, err := io.WriteString(conn, http2.ClientPreface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"+begin); err != nil {
+				return err
+			}
+			ready()
+			return closedWithin(conn, 20*time.Second) // pings would end it after 45 s
 		})
 	})
 }

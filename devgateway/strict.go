@@ -18,7 +18,7 @@ import (
 // a length that is given twice, and does not count headers.
 type strictListener struct {
 	net.Listener
-	stall time.Duration
+	limits limits
 }
 
 // Accept implements net.Listener.
@@ -29,7 +29,7 @@ func (l strictListener) Accept() (net.Conn, error) {
 	}
 	secure, _ := conn.(*tls.Conn)
 	boundBuffer(conn, secure)
-	return &strictConn{Conn: conn, secure: secure, stall: l.stall}, nil
+	return &strictConn{Conn: conn, secure: secure, limits: l.limits}, nil
 }
 
 // mostSent bounds what the system keeps for a client that does not read, in bytes. By
@@ -58,9 +58,11 @@ type strictConn struct {
 	secure *tls.Conn            // the same connection; nil: without TLS
 	state  *tls.ConnectionState // since the first read over TLS
 	told   bool                 // that this is HTTPS
-	stall  time.Duration        // in which a client that takes nothing is given up; 0: never
-	armed  time.Time            // when the deadline of writes was set
+	limits limits
+	armed  time.Time // when the deadline of writes was set
 	wire   wire
+	frames *frames     // of HTTP/2; nil before it
+	block  bool        // a header block is under way, and the deadline of reads is its own
 	tail   []byte      // what is read after the last good byte
 	bad    atomic.Bool // tail was begun
 	other  atomic.Bool // the connection is no HTTP/1.1 any more
@@ -71,7 +73,7 @@ type strictConn struct {
 // Read implements net.Conn.
 func (c *strictConn) Read(p []byte) (int, error) {
 	if c.other.Load() {
-		return c.Conn.Read(p)
+		return c.readFrames(p)
 	}
 	if c.bad.Load() {
 		return c.readTail(p)
@@ -87,6 +89,8 @@ func (c *strictConn) Read(p []byte) (int, error) {
 	switch verdict {
 	case wireOther:
 		c.other.Store(true)
+		c.frames = newFrames()
+		c.follow(p[good+bytes.IndexByte(p[good:], '\n')+1 : n])
 	case wireBad, wireLong:
 		if c.tail = []byte(poison); verdict == wireLong {
 			c.tail = bytes.Repeat([]byte("x"), 4*slack)
@@ -98,6 +102,28 @@ func (c *strictConn) Read(p []byte) (int, error) {
 		return good, nil
 	}
 	return n, err
+}
+
+// readFrames reads what is no HTTP/1.1: HTTP/2, or a WebSocket, which has all its time.
+func (c *strictConn) readFrames(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.frames != nil {
+		c.follow(p[:n])
+	}
+	return n, err
+}
+
+// follow gives a header block the time that a head has over HTTP/1.1. net/http gives
+// it as long as its pings take.
+func (c *strictConn) follow(p []byte) {
+	switch block := c.frames.scan(p); {
+	case block && !c.block:
+		c.block = true
+		_ = c.SetReadDeadline(time.Now().Add(c.limits.header)) // Read says what is wrong with the connection
+	case !block && c.block:
+		c.block = false
+		_ = c.SetReadDeadline(time.Time{})
+	}
 }
 
 // gone ends the request under way: its client has left. net/http reads while a request
@@ -126,12 +152,12 @@ func (c *strictConn) shaken(err error) {
 // Write gives up on a client that takes nothing for too long. What is less than a
 // buffer in that time is nothing.
 func (c *strictConn) Write(p []byte) (int, error) {
-	if c.stall == 0 {
+	if c.limits.stall == 0 {
 		return c.Conn.Write(p)
 	}
-	if now := time.Now(); now.Sub(c.armed) > c.stall/8 { // to set it costs more than to look
+	if now := time.Now(); now.Sub(c.armed) > c.limits.stall/8 { // to set it costs more than to look
 		c.armed = now
-		_ = c.SetWriteDeadline(now.Add(c.stall)) // Write says what is wrong with the connection
+		_ = c.SetWriteDeadline(now.Add(c.limits.stall)) // Write says what is wrong with the connection
 	}
 	n, err := c.Conn.Write(p)
 	if c.secure != nil { // which answers some of what it reads by itself
