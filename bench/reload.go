@@ -14,17 +14,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/tools/txtar"
-
-	"github.com/ebef7166/mesh/control"
-	"github.com/ebef7166/mesh/runtime"
-	places "github.com/ebef7166/mesh/workspace"
 )
 
 //go:embed testdata/reloaded.txtar
@@ -269,25 +264,24 @@ func (b *bench) save() {
 }
 
 // byMesh saves a version of a service that mesh runs. It is asked once its new
-// instance has been started, as by hand: questions before would take their time from
-// the compiler.
+// program is there, as by hand: questions before would take their time from the
+// compiler.
 func (s *soak) byMesh(version string) time.Duration {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	before := map[string]bool{} // the instances that there were
-	var begun time.Time
-	check(control.NewClient(places.Socket(filepath.Join(s.dir, ".mesh"))).Watch(ctx, func(now runtime.Snapshot) (done bool) {
-		if begun.IsZero() {
-			for _, i := range now.Of("careful") {
-				before[i.Instance] = true
-			}
-			begun = time.Now()
-			s.write("careful", version)
-		}
-		return slices.ContainsFunc(now.Of("careful"), func(i runtime.Instance) bool { return !before[i.Instance] && i.PID != 0 })
-	}))
+	programs := filepath.Join(s.dir, ".mesh", "bin", "careful")
+	before := modified(programs)
+	begun := time.Now()
+	s.write("careful", version)
+	for modified(programs).Equal(before) && time.Since(begun) < time.Minute {
+		time.Sleep(2 * time.Millisecond)
+	}
 	s.answers("careful", version, time.Millisecond)
 	return time.Since(begun)
+}
+
+func modified(path string) time.Time {
+	info, err := os.Stat(path)
+	check(err)
+	return info.ModTime()
 }
 
 // byHand builds a version of a service of the same code, which mesh does not run,
