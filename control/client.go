@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,18 +31,60 @@ var ErrNotRunning = errors.New("mesh does not run in this workspace")
 // user: whether a daemon runs there cannot be known.
 var ErrOtherUser = errors.New("the mesh of this workspace belongs to another user")
 
+// Silent says that a daemon runs and does not answer: somebody stopped it, or the
+// machine has no time for it.
+type Silent struct {
+	PID   int // of the daemon; 0 where the system does not tell
+	After time.Duration
+}
+
+func (s *Silent) Error() string {
+	who := "mesh runs in this workspace"
+	if s.PID > 0 {
+		who += fmt.Sprintf(" (process %d)", s.PID)
+	}
+	return who + " and does not answer: nothing for " + s.After.String()
+}
+
+// patience is how long the daemon may take to begin an answer.
+const patience = 20 * time.Second
+
 // Client speaks to the daemon of one workspace.
 type Client struct {
-	path string
-	http *http.Client
+	path     string
+	patience time.Duration
+	http     *http.Client
+	slow     *http.Client // without patience, for what waits for an engine or a database
+	peer     atomic.Int64 // the process that listens, once it is known
 }
 
 // NewClient returns a client for the socket at path; it connects when it is
 // used.
 func NewClient(path string) *Client {
-	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
-	}}}
+	return newClient(path, patience)
+}
+
+func newClient(path string, patience time.Duration) *Client {
+	c := &Client{path: path, patience: patience}
+	c.http = &http.Client{Transport: &http.Transport{DialContext: c.dial, ResponseHeaderTimeout: patience}}
+	c.slow = &http.Client{Transport: &http.Transport{DialContext: c.dial}}
+	return c
+}
+
+func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, err := dial(ctx, c.path)
+	if err == nil {
+		c.peer.Store(int64(peerPID(conn)))
+	}
+	return conn, err
+}
+
+// clientFor chooses by what a request may have to wait for.
+func (c *Client) clientFor(path string) *http.Client {
+	if path == "/v1/apply" || strings.HasPrefix(path, "/v1/tasks/") {
+		return c.slow
+	}
+	return c.http
 }
 
 // Status of the workspace.
@@ -256,7 +299,8 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.clientFor(path).Do(req)
+	var timeout net.Error
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, ErrNotRunning
@@ -266,6 +310,8 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 		return nil, ctx.Err()
 	case endedJustNow(err):
 		return nil, ErrNotRunning
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return nil, &Silent{PID: int(c.peer.Load()), After: c.patience}
 	case err != nil:
 		return nil, err
 	case resp.StatusCode < 300:

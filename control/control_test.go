@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
@@ -307,5 +308,27 @@ func TestNewest(t *testing.T) {
 	batch := []runtime.Event{instance("cart-1", runtime.Starting), instance("cart-2", runtime.Starting), instance("cart-1", runtime.Healthy), {Service: &runtime.Service{Name: "cart"}}}
 	if got := newest(batch); len(got) != 3 || got[0].Instance.Instance != "cart-2" || got[1].Instance.State != runtime.Healthy || got[2].Service == nil {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A daemon that takes a connection and does not answer, as one does that was stopped,
+// is told from one that is not there.
+func TestADaemonThatDoesNotAnswer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	ln, err := Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client := newClient(path, 50*time.Millisecond)
+	for name, ask := range map[string]func() error{
+		"a question": func() error { _, err := client.Status(t.Context()); return err },
+		"a stream":   func() error { return client.Watch(t.Context(), func(runtime.Snapshot) bool { return true }) },
+		"a command":  func() error { return client.Shutdown(t.Context(), false) },
+	} {
+		var silent *Silent
+		if err := ask(); !errors.As(err, &silent) || goruntime.GOOS == "linux" && silent.PID != os.Getpid() {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

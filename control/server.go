@@ -287,6 +287,7 @@ func follow[T any](w http.ResponseWriter, r *http.Request, find func(context.Con
 		return
 	}
 	out := newLines(w)
+	out.flush() // to look may take its time
 	_ = find(r.Context(), q, r.FormValue("follow") == "true", func(lines []T) error {
 		for i := range lines {
 			out.encode(lines[i])

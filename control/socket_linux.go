@@ -66,14 +66,33 @@ func (l *sameUser) Accept() (net.Conn, error) {
 }
 
 func peerIsUs(conn net.Conn) bool {
+	peer := peerOf(conn)
+	return peer != nil && int(peer.Uid) == os.Getuid()
+}
+
+// peerPID is the process at the other end of a connection, 0 where that is not known.
+func peerPID(conn net.Conn) int {
+	peer := peerOf(conn)
+	if peer == nil {
+		return 0
+	}
+	return int(peer.Pid)
+}
+
+// peerOf is who is at the other end: who connected, or who listens. nil: it is not
+// known.
+func peerOf(conn net.Conn) *unix.Ucred {
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		return false
+		return nil
 	}
 	var peer *unix.Ucred
 	var failed error
 	err = raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return err == nil && failed == nil && int(peer.Uid) == os.Getuid()
+	if err != nil || failed != nil {
+		return nil
+	}
+	return peer
 }
 
 // Close also removes the socket.

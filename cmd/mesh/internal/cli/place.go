@@ -86,9 +86,12 @@ func (d *deps) client() (*control.Client, error) {
 func explain(err error) error {
 	var failed *control.Error
 	var unknown *manifest.UnknownService
+	var silent *control.Silent
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &silent):
+		return withNext(err, wake(silent.PID))
 	case errors.Is(err, control.ErrNotRunning):
 		return notFound(err, "mesh up")
 	case errors.Is(err, control.ErrOtherUser):
@@ -103,6 +106,14 @@ func explain(err error) error {
 		return withNext(err, "free some space on that disk, and try again")
 	}
 	return err
+}
+
+// wake says what can be done about a daemon that does not answer.
+func wake(pid int) string {
+	if pid == 0 {
+		return "if its process was stopped, let it go on; ended by SIGKILL, it takes its services with it"
+	}
+	return fmt.Sprintf("kill -CONT %d lets it go on if somebody stopped it; kill -9 %[1]d ends it with its services", pid)
 }
 
 // load reads the manifests; what is wrong with them is exit code 2.
