@@ -199,12 +199,26 @@ func (g *Gateway) hostAllowed(r *http.Request, host string, t *Table) bool {
 			return true
 		}
 	}
+	ip, _, err := net.SplitHostPort(arrivedAt(r))
+	return err == nil && ip == host
+}
+
+// arrivedAt is the address that a request's connection came to, "" where it is not
+// known.
+func arrivedAt(r *http.Request) string {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
-		return false
+		return ""
 	}
-	ip, _, err := net.SplitHostPort(local.String())
-	return err == nil && ip == host
+	return local.String()
+}
+
+// addressed gives a request of HTTP/1.0 that names no host, as it need not, the
+// address that it came to (RFC 9112, 3.3).
+func addressed(r *http.Request) {
+	if r.Host == "" && !r.ProtoAtLeast(1, 1) {
+		r.Host = arrivedAt(r)
+	}
 }
 
 func isLoopback(host string) bool {

@@ -117,6 +117,14 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%q: %d, want %d", host, got.StatusCode, want)
 		}
 	}
+	for head, want := range map[string]int{
+		"GET /guarded HTTP/1.0\n\n": 401, "GET /guarded HTTP/1.0\nHost: evil.example\n\n": 421, "GET http://evil.example/guarded HTTP/1.0\n\n": 421,
+		"GET /guarded HTTP/1.1\n\n": 400,
+	} {
+		if got := r.raw(head); got.StatusCode != want {
+			t.Errorf("%q: %d, want %d", head, got.StatusCode, want)
+		}
+	}
 	if got := r.raw("GET / HTTP/1.1\nHost: shop.example\nHost: shop.example\n\n"); got.StatusCode != http.StatusBadRequest {
 		t.Errorf("two hosts: %d", got.StatusCode)
 	}
