@@ -13,6 +13,9 @@ import (
 // signalGroup may find nobody to tell: the group may have ended.
 func (p *Process) signalGroup(signal syscall.Signal) { _ = syscall.Kill(-p.PID(), signal) }
 
+// killGroup may find nobody to kill, either.
+func killGroup(leader int) { _ = syscall.Kill(-leader, syscall.SIGKILL) }
+
 func signalName(s syscall.Signal) string { return unix.SignalName(s) }
 
 // Signal is the signal called name: SIGTERM, TERM and term are the same.

@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 )
@@ -12,6 +13,13 @@ func newGroup() *syscall.SysProcAttr {
 
 // signalGroup kills: a Windows process cannot be asked to end by a signal.
 func (p *Process) signalGroup(syscall.Signal) { _ = p.cmd.Process.Kill() }
+
+// killGroup kills the leader: Windows knows no more of a group.
+func killGroup(leader int) {
+	if p, err := os.FindProcess(leader); err == nil {
+		_ = p.Kill() // it may have ended by now
+	}
+}
 
 func signalName(s syscall.Signal) string { return s.String() }
 

@@ -8,20 +8,22 @@ import (
 	"syscall"
 )
 
-type holder struct{}
+// holder notes the groups that run.
+type holder struct{ groups }
 
 type held struct{}
 
-func newHolder(string) holder { return holder{} }
+func newHolder(state string) holder { return holder{groupsOf(state)} }
 
 func (holder) await() error { return nil }
 
-func (holder) start(p *Process, streams [2]*os.File) error {
+func (h holder) start(p *Process, streams [2]*os.File) error {
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = streams[0], streams[1], newGroup()
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
 	p.pid = p.cmd.Process.Pid
+	h.add(p.pid)
 	return nil
 }
 
@@ -36,6 +38,7 @@ func (p *Process) finish() (status syscall.WaitStatus, err error) {
 	state, err := p.cmd.Process.Wait()
 	close(p.exited)
 	p.killTree()
+	p.driver.holder.remove(p.pid)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reaped = true
@@ -48,24 +51,27 @@ func (p *Process) finish() (status syscall.WaitStatus, err error) {
 // killTree kills the process's group.
 func (p *Process) killTree() { p.signalGroup(syscall.SIGKILL) }
 
-// Guard runs argv as a child and returns its exit code. On this system nothing
-// finds what a child of mesh leaves outside its process group.
-func Guard(ctx context.Context, argv []string, files []*os.File, _ string) (int, error) {
+// Guard runs argv as a child, kills the process groups that it left when it has
+// ended, and returns its exit code. On this system nothing finds what has left its
+// group.
+func Guard(ctx context.Context, argv []string, files []*os.File, state string) (int, error) {
 	_, code, err := guarded(ctx, argv, files, nil, os.Interrupt)
+	groupsOf(state).kill()
 	return code, err
 }
 
 // Prepare has nothing to prepare on this system.
 func Prepare() {}
 
-// Sweep finds nothing on this system.
-func Sweep(string) {}
+// Sweep kills the process groups that an earlier mesh with this state folder left
+// behind, which happens only when the daemon and its guard died at once.
+func Sweep(state string) { groupsOf(state).kill() }
 
 // Means names how processes are held, for people.
 func (d *Driver) Means() string { return Means("") }
 
 // Means names how this machine permits processes to be held, for people.
-func Means(string) string { return "process groups" }
+func Means(string) string { return "process groups, swept when mesh starts" }
 
 // Descendants are not known on this system.
 func Descendants(int) []int { return nil }
