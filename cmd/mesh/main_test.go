@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -188,18 +189,25 @@ func certificate(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(testcert.Write(ts.MkAbs(args[0]), ts.MkAbs(args[1]), testcert.Options{}))
 }
 
-// killdaemon [guard]: kill -9 of it, or of its guard.
+// killdaemon [guard|both]: kill -9 of it, of its guard, or of both at once.
 func killDaemon(ts *testscript.TestScript, _ bool, args []string) {
-	pid := status(ts).PID
-	if len(args) > 0 {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		ts.Check(err)
-		_, err = fmt.Sscan(strings.Fields(string(data))[3], &pid) // its parent (proc(5)); mesh's name has no space
-		ts.Check(err)
-	}
-	p, err := os.FindProcess(pid)
+	daemon := status(ts).PID
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", daemon))
 	ts.Check(err)
-	ts.Check(p.Kill())
+	guard, err := strconv.Atoi(strings.Fields(string(data))[3]) // its parent (proc(5)); mesh's name has no space
+	ts.Check(err)
+	switch {
+	case len(args) == 0:
+		ts.Check(syscall.Kill(daemon, syscall.SIGKILL))
+	case args[0] == "guard":
+		ts.Check(syscall.Kill(guard, syscall.SIGKILL))
+	case args[0] == "both":
+		ts.Check(syscall.Kill(guard, syscall.SIGSTOP)) // or it would see to what the daemon leaves
+		ts.Check(syscall.Kill(daemon, syscall.SIGKILL))
+		ts.Check(syscall.Kill(guard, syscall.SIGKILL))
+	default:
+		ts.Fatalf("usage: killdaemon [guard|both]")
+	}
 }
 
 // gone TEXT: no process has TEXT in its command line, soon.

@@ -160,14 +160,15 @@ func (c *cgroup) start(sys *syscall.SysProcAttr, fork func() error) (err, broken
 }
 
 // kill ends every process in the group and in those inside it, and returns when
-// none is left.
-func (c *cgroup) kill() {
+// none is left. It returns how many there were.
+func (c *cgroup) kill() (n int) {
 	if c == nil {
-		return
+		return 0
 	}
 	for _, child := range c.children() {
-		child.kill()
+		n += child.kill()
 	}
+	n += len(c.processes())
 	for pids := c.processes(); len(pids) > 0; pids = c.processes() {
 		if c.home == "" {
 			_ = write(filepath.Join(c.dir, "cgroup.kill"), "1") // looked at again
@@ -176,6 +177,7 @@ func (c *cgroup) kill() {
 		}
 		time.Sleep(time.Millisecond) // a killed process takes a moment to go
 	}
+	return n
 }
 
 // killFrozen kills what can neither fork nor end meanwhile.

@@ -32,8 +32,8 @@ func (g groups) remove(pid int) { _ = os.Remove(g.file(pid)) }
 func (g groups) file(pid int) string { return filepath.Join(string(g), strconv.Itoa(pid)) }
 
 // kill kills the groups whose leaders are still there, and forgets all of them. A pid
-// that belongs to somebody else by now is left alone.
-func (g groups) kill() {
+// that belongs to somebody else by now is left alone. It returns how many it killed.
+func (g groups) kill() (n int) {
 	entries, _ := os.ReadDir(string(g)) // none: nothing was started
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -43,9 +43,11 @@ func (g groups) kill() {
 		noted, _ := os.ReadFile(g.file(pid))
 		if started, err := startOf(pid); pid > 1 && err == nil && started == string(noted) {
 			killGroup(pid)
+			n++
 		}
 		g.remove(pid)
 	}
+	return n
 }
 
 // startOf is when a process started, in ms since 1970.

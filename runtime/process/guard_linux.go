@@ -57,20 +57,20 @@ func killAll() {
 
 // Sweep kills instances that an earlier mesh with this state folder left behind,
 // which happens only when the daemon and its guard died at once. They are known
-// by their cgroup or, where there was none, by their environment.
-func Sweep(state string) {
+// by their cgroup or, where there was none, by their environment. It returns how many
+// processes there were.
+func Sweep(state string) (n int) {
 	left, _ := leftCgroup(state)
-	left.kill()
+	n = left.kill()
 	left.remove()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return
-	}
+	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil && isInstance(pid, state) {
 			killPinned(pid, state)
+			n++
 		}
 	}
+	return n
 }
 
 func isInstance(pid int, state string) bool {

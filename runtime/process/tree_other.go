@@ -64,8 +64,9 @@ func Guard(ctx context.Context, argv []string, files []*os.File, state string) (
 func Prepare() {}
 
 // Sweep kills the process groups that an earlier mesh with this state folder left
-// behind, which happens only when the daemon and its guard died at once.
-func Sweep(state string) { groupsOf(state).kill() }
+// behind, which happens only when the daemon and its guard died at once. It returns
+// how many there were.
+func Sweep(state string) int { return groupsOf(state).kill() }
 
 // Means names how processes are held, for people.
 func (d *Driver) Means() string { return Means("") }

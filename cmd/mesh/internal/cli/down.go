@@ -36,12 +36,9 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 	err = client.Shutdown(ctx, false)
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
-		// What a mesh left that was killed together with its guard.
-		process.Sweep(p.state)
-		if err := workspace.SweepAfterDeath(ctx, p.dir, p.state); err != nil {
+		if err := d.sweep(ctx, p); err != nil {
 			return err
 		}
-		d.say("Nothing runs here.")
 	case err != nil:
 		return explain(err)
 	default:
@@ -59,6 +56,20 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 	}
 	d.mentionCopies(p)
 	return d.data(ctx, p, volumes)
+}
+
+// sweep ends what a mesh left that was killed together with its guard.
+func (d *deps) sweep(ctx context.Context, p place) error {
+	left := process.Sweep(p.state)
+	if err := workspace.SweepAfterDeath(ctx, p.dir, p.state); err != nil {
+		return err
+	}
+	if left == 0 {
+		d.say("Nothing runs here.")
+		return nil
+	}
+	d.say(fmt.Sprintf("Ended what a mesh left here that was killed with its guard (processes: %d).", left))
+	return nil
 }
 
 // data removes the data, or says that it was kept.
