@@ -93,13 +93,16 @@ func (l *loader) workspace() error {
 }
 
 // local lays mesh.local.yaml over mesh.yaml: maps are merged, lists and values
-// replaced.
+// replaced. One that says nothing, since all of it is commented out, lays nothing.
 func (l *loader) local() error {
 	path := filepath.Join(l.dir, LocalFile)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	local, err := readSource(path, LocalFile)
+	if errors.Is(err, errEmpty) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -92,6 +92,9 @@ func readFailure(err error) string {
 	return err.Error()
 }
 
+// errEmpty: there is nothing in a file but comments.
+var errEmpty = errors.New("is empty")
+
 func parseSource(name string, data []byte) (*source, error) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
@@ -102,7 +105,7 @@ func parseSource(name string, data []byte) (*source, error) {
 		return nil, Problems{s.problemAt(file.Docs[1].Body, "one document only: a second one starts here")}
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
-		return nil, Problems{{File: name, Message: "is empty"}}
+		return nil, errors.Join(errEmpty, Problems{{File: name, Message: errEmpty.Error()}})
 	}
 	s.root = file.Docs[0].Body
 	return s, nil

@@ -62,6 +62,7 @@ type Observed map[string]ObservedService
 // ObservedService is one service as it was last planned.
 type ObservedService struct {
 	Spec     string // of SpecHash
+	External bool   // it runs elsewhere
 	Replicas int
 	Stopped  bool   // by a person
 	Down     string // why it does not run although it was wanted; "" when it does
@@ -106,7 +107,7 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 	case !runs:
 		op.Action, op.Cause = StartService, notThere(s)
 	case now.Spec != SpecHash(s):
-		op.Action, op.Cause = ReplaceService, "its manifest changed"
+		op.Action, op.Cause = ReplaceService, changed(s, now)
 	case now.Down != "":
 		op.Action, op.Cause = RestartService, now.Down
 	case now.Outdated != "":
@@ -123,11 +124,26 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 func notThere(s *manifest.Service) string {
 	switch {
 	case s.External():
-		return "runs elsewhere, at " + s.URL + ": nothing but its address here"
+		return atElsewhere(s)
 	case s.Kind == manifest.KindTask:
 		return "a task, not run yet"
 	}
 	return "not running"
+}
+
+func atElsewhere(s *manifest.Service) string {
+	return "runs elsewhere, at " + s.URL + ": nothing but its address here"
+}
+
+// changed says what is different about a service that runs.
+func changed(s *manifest.Service, now ObservedService) string {
+	switch {
+	case s.External() && !now.External:
+		return "it " + atElsewhere(s)
+	case now.External && !s.External():
+		return "it does not run elsewhere any more"
+	}
+	return "its manifest changed"
 }
 
 func conditions(s *manifest.Service) []string {

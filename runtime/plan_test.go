@@ -40,6 +40,13 @@ func TestPlan(t *testing.T) {
 		{"one goes", []*manifest.Service{a, c}, seen(a, b, c), "stop     b (not wanted any more)"},
 		{"one changes", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Env = map[string]string{"X": "y"} }), c}, seen(a, b, c),
 			"replace  b (its manifest changed)"},
+		{"one is run by somebody else", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.URL = "http://127.0.0.1:1" }), c}, seen(a, b, c),
+			"replace  b (it runs elsewhere, at http://127.0.0.1:1: nothing but its address here)"},
+		{"and is not any more", []*manifest.Service{a, b, c}, func() Observed {
+			o := seen(a, b, c)
+			o["b"] = ObservedService{Spec: "another", External: true, Replicas: 1}
+			return o
+		}(), "replace  b (it does not run elsewhere any more)"},
 		{"more replicas", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Replicas = &three }), c}, seen(a, b, c),
 			"scale    b (3 replicas wanted, 1 run)"},
 		{"one has failed", []*manifest.Service{a, b, c}, func() Observed {

@@ -176,7 +176,7 @@ func (s *Supervisor) put(svc *manifest.Service) {
 		u = newUnit(s, svc)
 		s.units[svc.Name] = u
 	}
-	u.observed = ObservedService{Spec: SpecHash(svc), Replicas: svc.Instances()}
+	u.observed = ObservedService{Spec: SpecHash(svc), External: svc.External(), Replicas: svc.Instances()}
 	s.mu.Unlock()
 	s.table.service(svc.Name, func(t *Service) {
 		t.Kind, t.Replicas = string(svc.Kind), svc.Instances()

@@ -54,6 +54,15 @@ func checkWait(text string) error {
 	return nil
 }
 
+// checkTimeout holds a flag to what the setting is held to; 0 is the flag that is not
+// given.
+func checkTimeout(flag string, d time.Duration) error {
+	if d < 0 {
+		return usageError("%s %s: it takes more than 0", flag, d)
+	}
+	return nil
+}
+
 // variable is the name of the setting in the environment.
 func (p preference) variable() string {
 	return "MESH_" + strings.ToUpper(strings.ReplaceAll(p.key, "-", "_"))

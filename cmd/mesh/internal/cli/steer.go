@@ -39,6 +39,9 @@ func newOrder(d *deps, verb, doing, short string) *cobra.Command {
 }
 
 func runOrder(ctx context.Context, d *deps, verb, doing string, names []string, timeout time.Duration) error {
+	if err := checkTimeout("--wait-timeout", timeout); err != nil {
+		return err
+	}
 	set, err := loadSettings()
 	if err != nil {
 		return err

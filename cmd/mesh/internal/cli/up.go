@@ -159,8 +159,8 @@ func (o *upOptions) checkFlags() error {
 			return usageError("--gateway: %w", err)
 		}
 	}
-	if o.waitTimeout < 0 {
-		return usageError("--wait-timeout %s: it takes more than 0", o.waitTimeout)
+	if err := checkTimeout("--wait-timeout", o.waitTimeout); err != nil {
+		return err
 	}
 	if o.driver != "" {
 		if err := checkDriver(o.driver); err != nil {

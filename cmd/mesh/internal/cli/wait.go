@@ -26,6 +26,9 @@ func newWait(d *deps) *cobra.Command {
 			if condition != "healthy" && condition != "started" && condition != "completed" {
 				return usageError("--for %s: it takes healthy, started or completed", condition)
 			}
+			if err := checkTimeout("--timeout", timeout); err != nil {
+				return err
+			}
 			client, err := d.client()
 			if err != nil {
 				return err
