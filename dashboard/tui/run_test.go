@@ -205,6 +205,25 @@ func TestStopsInTerminal(t *testing.T) {
 	s.shows("small was stopped from elsewhere", "left with 0")
 }
 
+// TestDeathInTerminal is a daemon that is killed under the dashboard that owns it: the
+// command fails, and says why.
+func TestDeathInTerminal(t *testing.T) {
+	s := newScreen(t, 160, 50, "mesh up; echo ended with $?")
+	s.shows("› good", "● healthy")
+	status, err := control.NewClient(filepath.Join(s.dir, ".mesh", "run", "control.sock")).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon, err := os.FindProcess(status.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := daemon.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	s.shows("mesh has died", "ended with 1")
+}
+
 // TestInterruptInTerminal is Ctrl-C, in a dashboard that owns the workspace and in
 // one that looks on.
 func TestInterruptInTerminal(t *testing.T) {

@@ -349,6 +349,9 @@ func dashboard(ctx context.Context, d *deps, daemon *daemonProcess) error {
 	left, err := tui.Run(ctx, daemon.client, tui.Options{In: d.streams.In, Out: d.streams.Out, Owner: true})
 	if err != nil || left != tui.Detached {
 		d.finish(ctx, daemon)
+		if errors.Is(err, control.ErrEnded) {
+			return cmp.Or(daemon.death(), err)
+		}
 		return err
 	}
 	fmt.Fprintln(d.streams.Err, "Detached: it runs on. mesh dash shows it, mesh down stops it.")
