@@ -51,7 +51,7 @@ func (b *Broker) collectDead(ctx context.Context) error {
 			return fmt.Errorf("broker: stream %s: %w", c.Name, err)
 		}
 	}
-	consumer, err := b.js.CreateOrUpdateConsumer(ctx, adviceStream, jetstream.ConsumerConfig{
+	consumer, err := b.makeConsumer(ctx, adviceStream, jetstream.ConsumerConfig{
 		Durable: "mesh", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 	})
 	if err != nil {

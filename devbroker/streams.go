@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -47,9 +48,53 @@ func streamConfig(name string, subjects ...string) jetstream.StreamConfig {
 	}
 }
 
+// ensureStream makes a stream, or changes one that is different. One that is as
+// wanted is only looked at: a change waits for the disk, and most starts have none.
 func (b *Broker) ensureStream(ctx context.Context, c jetstream.StreamConfig) error {
+	if s, err := b.js.Stream(ctx, c.Name); err == nil && covers(s.CachedInfo().Config, c) {
+		return nil
+	}
 	_, err := b.js.CreateOrUpdateStream(ctx, c)
 	return err
+}
+
+// makeConsumer does the same for a consumer.
+//
+// The server (2.15.2) answers the first change of a consumer since it was started with
+// what the consumer was before, which the client takes for a server that knows one
+// subject only. So it is looked at again.
+func (b *Broker) makeConsumer(ctx context.Context, stream string, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	if consumer := b.consumerAs(ctx, stream, c); consumer != nil {
+		return consumer, nil
+	}
+	consumer, err := b.js.CreateOrUpdateConsumer(ctx, stream, c)
+	if errors.Is(err, jetstream.ErrConsumerMultipleFilterSubjectsNotSupported) {
+		if consumer := b.consumerAs(ctx, stream, c); consumer != nil {
+			return consumer, nil
+		}
+	}
+	return consumer, err
+}
+
+// consumerAs is a consumer if it is as wanted, else nil.
+func (b *Broker) consumerAs(ctx context.Context, stream string, c jetstream.ConsumerConfig) jetstream.Consumer {
+	consumer, err := b.js.Consumer(ctx, stream, c.Durable)
+	if err != nil || !covers(consumer.CachedInfo().Config, c) {
+		return nil
+	}
+	return consumer
+}
+
+// covers says whether a configuration has all that is set in the wanted one; the
+// server fills in the rest.
+func covers[T any](is, want T) bool {
+	has, wants := reflect.ValueOf(is), reflect.ValueOf(want)
+	for i := range wants.NumField() {
+		if w := wants.Field(i); !w.IsZero() && !reflect.DeepEqual(has.Field(i).Interface(), w.Interface()) {
+			return false
+		}
+	}
+	return true
 }
 
 func (b *Broker) ensureConsumer(ctx context.Context, stream, name string, subjects []string) error {
@@ -62,7 +107,7 @@ func (b *Broker) ensureConsumer(ctx context.Context, stream, name string, subjec
 	} else {
 		c.FilterSubjects = slices.Sorted(slices.Values(subjects))
 	}
-	_, err := b.js.CreateOrUpdateConsumer(ctx, stream, c)
+	_, err := b.makeConsumer(ctx, stream, c)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("no service %q publishes events", stream)
 	}
