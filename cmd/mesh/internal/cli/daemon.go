@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -194,7 +195,6 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	process.Sweep(o.State)
 	d := &daemon{listener: ln, socket: filepath.Clean(state.Socket())}
 	if err := d.open(ctx, o, state); err != nil {
 		return nil, errors.Join(err, ln.Close())
@@ -205,7 +205,10 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 // open reads the manifests, which the client leaves to the daemon: of a thousand
 // services that takes a while.
 func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.State) error {
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { process.Sweep(o.State) }) // which looks at every process of the machine
 	m, err := place{dir: o.Dir}.load()
+	sweeping.Wait()
 	if err != nil {
 		return err
 	}
