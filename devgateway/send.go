@@ -52,8 +52,8 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// unseen says whether a request failed before any instance saw a byte of it: a
-// connection was refused, and none has broken before.
+// unseen says whether a request failed before the instance saw a byte of it: a
+// connection was refused, and none has broken just before.
 func (x *exchange) unseen(err error) bool {
 	return isDial(err) && !x.written.Load() && x.sent.unread()
 }
@@ -104,6 +104,7 @@ func (s *sending) gaveUp(ctx context.Context, refused error) error {
 // ask sends the request to an instance, which counts it until the answer is over.
 func (s *sending) ask(e *endpoint, req *http.Request) (*http.Response, error) {
 	s.x.endpoint, s.x.held = e, true
+	s.x.written.Store(false)
 	req.URL.Scheme, req.URL.Host = e.scheme(), e.Addr
 	res, err := s.x.roundTrip(e, req)
 	s.g.judge(s.x.callee, e, s.verdict(req.Context(), res, err))
