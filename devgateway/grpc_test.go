@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 
@@ -76,5 +77,49 @@ func bidirectional(t *testing.T, client *grpc.ClientConn) {
 	}
 	if err := stream.RecvMsg(&in); !errors.Is(err, io.EOF) {
 		t.Errorf("the end: %v", err)
+	}
+}
+
+// grpcServer is one of gRPC's own, which answers an error without anything before it
+// by a single frame (gRPC over HTTP/2, Trailers-Only).
+func grpcServer(t *testing.T, handle grpc.StreamHandler) Instance {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer(grpc.UnknownServiceHandler(handle))
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	t.Cleanup(func() { s.Stop(); <-served })
+	return Instance{ID: "grpc", Addr: ln.Addr().String(), HTTP2: true}
+}
+
+// TestStatusWithoutAnAnswer: the status of a call is its client's, wherever gRPC's own
+// server puts it.
+func TestStatusWithoutAnAnswer(t *testing.T) {
+	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
+	r.SetInstances(one("s", grpcServer(t, func(_ any, stream grpc.ServerStream) error {
+		method, _ := grpc.MethodFromServerStream(stream)
+		if method == "/t.T/Late" {
+			if err := stream.SendHeader(metadata.Pairs("x-head", "1")); err != nil {
+				return err
+			}
+		}
+		return status.Error(codes.NotFound, "no such cart")
+	})))
+	link, _ := r.listen(r.link("a", "s"))
+	for way, addr := range map[string]string{"gateway": r.addr, "link": link} {
+		client, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, method := range []string{"/t.T/Early", "/t.T/Late"} {
+			err := client.Invoke(t.Context(), method, wrapperspb.String("a"), &wrapperspb.StringValue{})
+			if s := status.Convert(err); s.Code() != codes.NotFound || s.Message() != "no such cart" {
+				t.Errorf("%s by the %s: %v", method, way, err)
+			}
+		}
+		client.Close()
 	}
 }

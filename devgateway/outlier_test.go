@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -121,19 +122,39 @@ func TestOutliersAreTold(t *testing.T) {
 
 // What counts as a failure, seen from outside.
 func TestWhatCountsAsAFailure(t *testing.T) {
+	plain := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+	}
+	call := func(status string, begins bool) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			name := "Grpc-Status"
+			if w.Header().Set("Content-Type", "application/grpc"); begins {
+				_, _ = io.WriteString(w, "\x00\x00\x00\x00\x00")
+				name = http.TrailerPrefix + name
+			}
+			w.Header().Set(name, status)
+		}
+	}
 	for _, tt := range []struct {
-		status int
+		name   string
+		answer http.HandlerFunc
 		counts bool
-	}{{200, false}, {404, false}, {500, false}, {501, false}, {502, true}, {503, true}, {504, true}} {
+	}{
+		{"200", plain(200), false}, {"404", plain(404), false}, {"500", plain(500), false}, {"501", plain(501), false},
+		{"502", plain(502), true}, {"503", plain(503), true}, {"504", plain(504), true},
+		{"gRPC", call("0", true), false}, {"internal", call("13", true), false}, {"internal, at once", call("13", false), false},
+		{"unavailable", call("14", true), true}, {"unavailable, at once", call("14", false), true},
+	} {
 		r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
 		r.SetOutliers(Outliers{Failures: 3, Base: time.Hour})
-		bad := upstream(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) })
+		bad := upstream(t, tt.answer)
+		bad.HTTP2 = true
 		r.SetInstances(one("s", bad, upstream(t, seen)))
 		for range 60 {
 			r.do("GET", "/", nil)
 		}
 		if got := len(r.Outliers()) == 1; got != tt.counts {
-			t.Errorf("%d: %v", tt.status, r.Outliers())
+			t.Errorf("%s: %v", tt.name, r.Outliers())
 		}
 	}
 }

@@ -62,6 +62,7 @@ func (x *exchange) answer(res *http.Response) {
 		panic(http.ErrAbortHandler)
 	}
 	res.Body.Close() // net/http's fills Trailer
+	x.judgeTrailer(res)
 	if len(res.Trailer) == 0 {
 		return
 	}
@@ -99,12 +100,14 @@ func add(to, from http.Header) {
 }
 
 // copyBody passes a body on, each part of it at once, as long as there is more to
-// come. What has no length may be a stream: its head goes out before there is any.
+// come. What has no length may be a stream: its head goes out before there is any. But
+// the head of an answer without a body says itself that it is all: gRPC's clients take
+// a status for one in no other place.
 //
 // A stream that the gateway ends stops in order: server-sent events are over, a gRPC
 // call gets a status that tells its client to try again.
 func (x *exchange) copyBody(res *http.Response) error {
-	if (res.ContentLength < 0 || x.stream) && !atHand(res.Body) {
+	if res.ContentLength < 0 && !atHand(res.Body) {
 		_ = x.w.FlushError() // what is wrong with the connection, the next write says
 	}
 	for {

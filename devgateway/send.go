@@ -171,9 +171,27 @@ func badAnswer(res *http.Response) error {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return errors.New("it answered " + res.Status)
 	case http.StatusOK:
-		if isGRPC(res.Header) && res.Header.Get("Grpc-Status") == grpcUnavailable {
-			return errors.New("it answered UNAVAILABLE")
+		if isGRPC(res.Header) {
+			return badStatus(res.Header.Get("Grpc-Status"))
 		}
 	}
 	return nil
+}
+
+// badStatus looks at the status of a gRPC call, which has none until its end.
+func badStatus(status string) error {
+	switch status {
+	case grpcUnavailable:
+		return errors.New("it answered UNAVAILABLE")
+	case "":
+		return errNoVerdict
+	}
+	return nil
+}
+
+// judgeTrailer tells what the end of a gRPC call says of the instance.
+func (x *exchange) judgeTrailer(res *http.Response) {
+	if isGRPC(res.Header) && res.Header.Get("Grpc-Status") == "" && !x.ended.Load() {
+		x.g.judge(x.callee, x.endpoint, badStatus(res.Trailer.Get("Grpc-Status")))
+	}
 }
