@@ -44,7 +44,7 @@ func (d *direct) roundTrip(l *life, req *http.Request, said []headerField, inter
 	var broken error // how the connection before ended
 	defer func() { sent.free() }()
 	for {
-		c, err := d.take(req) // first: until there is one, nothing is read of the body
+		c, err := d.take(req)
 		if err != nil {
 			return nil, cmp.Or(broken, err)
 		}

@@ -22,7 +22,7 @@ func (r *directRequest) free() {
 }
 
 // newDirectRequest writes a request (RFC 9112, 3) with the headers of said beside its
-// own, its body included. It may wait for the client to send that.
+// own, its body included, which was read before.
 func newDirectRequest(req *http.Request, said []headerField) (*directRequest, error) {
 	r := directRequests.Get().(*directRequest)
 	out := r.data[:0]

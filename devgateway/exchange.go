@@ -3,6 +3,7 @@ package devgateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type exchange struct {
 	life     life
 	timer    *time.Timer // nil without a timeout
 	timedOut atomic.Bool
+	late     atomic.Bool // it was the client that was waited for then
 	ended    atomic.Bool // a stream that the gateway ends
 
 	body     *watch      // of the request's; nil: it may take its time
@@ -50,13 +52,22 @@ func (g *Gateway) newExchange(w http.ResponseWriter, r *http.Request, caller str
 // gateway ends it.
 func (x *exchange) begin(r *http.Request) *http.Request {
 	x.life.begin(r.Context())
-	if x.route != nil && x.route.Timeout > 0 {
-		x.timer = time.AfterFunc(x.route.Timeout, func() {
-			x.timedOut.Store(true)
-			x.life.end(context.DeadlineExceeded)
-		})
-	}
 	return r.WithContext(&x.life)
+}
+
+// limitTime begins the time of a route. What waits for the client's body then ends,
+// too, which an end of the context alone does not do.
+func (x *exchange) limitTime() {
+	if x.route.Timeout <= 0 {
+		return
+	}
+	x.timer = time.AfterFunc(x.route.Timeout, func() {
+		x.timedOut.Store(true)
+		if x.body != nil && x.body.interrupt() {
+			x.late.Store(true)
+		}
+		x.life.end(context.DeadlineExceeded)
+	})
 }
 
 // finish frees what begin took, and counts the request out of its instance.
@@ -125,12 +136,16 @@ func (x *exchange) failed(err error) *problem {
 		return &problem{status: http.StatusRequestEntityTooLarge, cause: "the request's body is larger than the route allows"}
 	case errors.As(err, &none):
 		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: none.cause, retry: 1}
+	case x.late.Load():
+		return &problem{status: http.StatusRequestTimeout, cause: "the request's body was not there within " + x.route.Timeout.String()}
 	case x.timedOut.Load():
 		return &problem{status: http.StatusGatewayTimeout, service: x.callee, cause: x.callee + " did not answer within " + x.route.Timeout.String()}
 	case x.stalled():
 		return &problem{status: http.StatusRequestTimeout, cause: "the request's body did not come: nothing for " + x.g.limits.stall.String()}
 	case x.ended.Load():
 		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: "the instance of " + x.callee + " is being replaced", retry: 1}
+	case errors.Is(x.sent.fault(), io.ErrUnexpectedEOF):
+		return &problem{status: http.StatusBadRequest, cause: "the request's body ended before its length"}
 	case errors.Is(err, context.Canceled):
 		return &problem{status: statusClientClosed, service: x.callee, cause: "the client went away"}
 	}

@@ -28,6 +28,7 @@ func (x *exchange) forward(r *http.Request) {
 			r.Body = http.MaxBytesReader(x.w.ResponseWriter, r.Body, limit)
 		}
 		x.watchBody(r)
+		x.limitTime()
 	}
 	res, err := x.send(x.outgoing(r))
 	switch {

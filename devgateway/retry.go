@@ -137,8 +137,8 @@ type repeatable struct {
 	kept    []byte
 	keep    bool // kept is all that was read so far
 	touched bool
-	whole   bool // all was read
-	broken  bool // its sender did not send all of it
+	whole   bool  // all was read
+	broken  error // why its sender did not send all of it
 }
 
 func keepOpen(req *http.Request, keep bool) *repeatable {
@@ -148,6 +148,25 @@ func keepOpen(req *http.Request, keep bool) *repeatable {
 	b := &repeatable{ReadCloser: req.Body, trailer: req.Trailer, keep: keep && req.ContentLength <= mostKept}
 	req.Body = b
 	return b
+}
+
+// short says whether the body of a request is to be read before an instance is chosen:
+// a client that takes its time holds none, nor a connection, which an instance may end
+// meanwhile.
+func short(req *http.Request) bool {
+	return req.ContentLength > 0 && req.ContentLength <= mostDirect && req.Header["Expect"] == nil && req.Header["Upgrade"] == nil && !isGRPC(req.Header)
+}
+
+// fetch reads all of it, and makes what was read the body of req.
+func (b *repeatable) fetch(req *http.Request) error {
+	b.mu.Lock()
+	b.keep, b.kept = true, make([]byte, 0, req.ContentLength)
+	b.mu.Unlock()
+	if _, err := io.Copy(io.Discard, b); err != nil {
+		return err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(b.kept))
+	return nil
 }
 
 // Read also removes identity from the trailers: they are there when the body is
@@ -168,7 +187,7 @@ func (b *repeatable) Read(p []byte) (int, error) {
 		b.whole = true
 		removeIdentity(b.trailer)
 	default:
-		b.broken = true
+		b.broken = err
 	}
 	return n, err
 }
@@ -196,9 +215,12 @@ func (b *repeatable) all() bool {
 }
 
 // atFault reports that it was the body that could not be sent on.
-func (b *repeatable) atFault() bool {
+func (b *repeatable) atFault() bool { return b.fault() != nil }
+
+// fault is why it could not be sent on, or nil.
+func (b *repeatable) fault() error {
 	if b == nil {
-		return false
+		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

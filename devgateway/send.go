@@ -27,6 +27,11 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 	g := x.g
 	s := &sending{g: g, x: x, retries: x.retries(req)}
 	x.sent = keepOpen(req, s.retries.Attempts > 0)
+	if short(req) {
+		if err := x.sent.fetch(req); err != nil {
+			return nil, err
+		}
+	}
 	if s.retries.Attempts > 0 {
 		g.deposit(x.callee)
 	}
@@ -37,8 +42,8 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 			return nil, s.gaveUp(req.Context(), refused)
 		}
 		res, err := s.ask(e, req)
-		if err != nil && x.unseen(err) {
-			s.refused, refused = append(s.refused, e), err
+		if unseen := x.unseen(req, err); unseen != nil {
+			s.refused, refused, req = append(s.refused, e), err, unseen
 			continue
 		}
 		again := s.again(req, res, err)
@@ -52,10 +57,16 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// unseen says whether a request failed before the instance saw a byte of it: a
-// connection was refused, and none has broken just before.
-func (x *exchange) unseen(err error) bool {
-	return isDial(err) && !x.written.Load() && x.sent.unread()
+// unseen is the request for another instance where this one has not seen a byte of it:
+// a connection was refused, and none has broken just before. Else it is nil.
+func (x *exchange) unseen(req *http.Request, err error) *http.Request {
+	switch {
+	case err == nil || !isDial(err) || x.written.Load():
+		return nil
+	case x.sent.unread():
+		return req
+	}
+	return x.sent.again(req)
 }
 
 // next picks an instance, one that has not failed if there is one.
@@ -155,6 +166,8 @@ func (s *sending) verdict(ctx context.Context, res *http.Response, err error) er
 	}
 	var tooLarge *http.MaxBytesError
 	switch {
+	case s.x.late.Load():
+		return errNoVerdict
 	case s.x.timedOut.Load():
 		return errors.New("no answer within " + s.x.route.Timeout.String())
 	case ctx.Err() != nil || s.x.sent.atFault() || errors.As(err, &tooLarge):

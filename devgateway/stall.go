@@ -29,9 +29,11 @@ type watch struct {
 	stop  func() // what makes the wait end; called from another goroutine
 	timer *time.Timer
 
-	mu    sync.Mutex
-	fired bool
-	over  bool // nothing is stopped any more: what stop uses is gone with the request
+	mu          sync.Mutex
+	waiting     bool
+	interrupted bool // no wait lasts any more
+	fired       bool
+	over        bool // nothing is stopped any more: what stop uses is gone with the request
 }
 
 // wait runs f, which may wait for the client. It is not called twice at once.
@@ -41,8 +43,31 @@ func (w *watch) wait(f func()) {
 	} else {
 		w.timer.Reset(w.after)
 	}
+	w.begin()
 	f()
+	w.mu.Lock()
+	w.waiting = false
+	w.mu.Unlock()
 	w.timer.Stop()
+}
+
+func (w *watch) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting = true; w.interrupted && !w.over {
+		w.stop()
+	}
+}
+
+// interrupt ends a wait before its time, and those that come. It returns whether there
+// was one.
+func (w *watch) interrupt() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.interrupted = true; w.waiting && !w.over {
+		w.stop()
+	}
+	return w.waiting
 }
 
 func (w *watch) fire() {
@@ -99,7 +124,7 @@ const unreadLimit = 5 * time.Second
 // end. Where it was, net/http reads on to learn of the client's end, and must not be
 // disturbed.
 func (x *exchange) leaveUnread(r *http.Request) {
-	if r.ProtoMajor != 1 || r.Body == http.NoBody || x.stalled() {
+	if r.ProtoMajor != 1 || r.Body == http.NoBody || x.stalled() || x.late.Load() { // it was broken off already
 		return
 	}
 	limit := unreadLimit
