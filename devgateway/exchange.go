@@ -94,7 +94,7 @@ func (x *exchange) finish() {
 // with it.
 func (x *exchange) arrived(res *http.Response) {
 	removeIdentity(res.Header)
-	removeIdentity(res.Trailer)
+	cleanTrailer(res.Trailer)
 	if x.route != nil {
 		x.g.onlyOurCORS(res.Header)
 		x.route.ownLocation(res.Header)

@@ -213,11 +213,15 @@ func arrivedAt(r *http.Request) string {
 	return local.String()
 }
 
-// addressed gives a request of HTTP/1.0 that names no host, as it need not, the
-// address that it came to (RFC 9112, 3.3).
-func addressed(r *http.Request) {
+// complete gives a request what it need not say: a host over HTTP/1.0, which is the
+// address that it came to (RFC 9112, 3.3), and a path in absolute form, which is /
+// (RFC 9110, 4.2.3).
+func complete(r *http.Request) {
 	if r.Host == "" && !r.ProtoAtLeast(1, 1) {
 		r.Host = arrivedAt(r)
+	}
+	if r.URL.Path == "" && r.URL.Host != "" && r.ProtoMajor == 1 && r.Method != http.MethodConnect {
+		r.URL.Path = "/"
 	}
 }
 

@@ -16,7 +16,7 @@ const outside = "gateway"
 // serves.
 func (g *Gateway) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		addressed(r)
+		complete(r)
 		x := g.newExchange(w, r, outside)
 		x.w.watchAnswer(r, g.limits.stall)
 		defer func() { x.w.finish(); x.observe(r) }()
@@ -141,7 +141,7 @@ func (x *exchange) answerItself(r *http.Request) {
 // production.
 func (g *Gateway) linkHandler(caller, callee string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		addressed(r)
+		complete(r)
 		x := g.newExchange(w, r, caller)
 		x.callee = callee
 		defer x.observe(r)

@@ -119,7 +119,7 @@ func TestHosts(t *testing.T) {
 	}
 	for head, want := range map[string]int{
 		"GET /guarded HTTP/1.0\n\n": 401, "GET /guarded HTTP/1.0\nHost: evil.example\n\n": 421, "GET http://evil.example/guarded HTTP/1.0\n\n": 421,
-		"GET /guarded HTTP/1.1\n\n": 400,
+		"GET /guarded HTTP/1.1\n\n": 400, "GET http://shop.example HTTP/1.1\nHost: shop.example\n\n": 200, "GET http://shop.example?a HTTP/1.1\nHost: shop.example\n\n": 200,
 	} {
 		if got := r.raw(head); got.StatusCode != want {
 			t.Errorf("%q: %d, want %d", head, got.StatusCode, want)
@@ -163,12 +163,12 @@ func TestIdentityInTrailersAnd1xx(t *testing.T) {
 		w.Header().Set("X-Sum", "1")
 	})))
 	got := r.raw("POST / HTTP/1.1\nHost: " + r.addr + "\nTransfer-Encoding: chunked\nTrailer: X-Forwarded-User, X-Checksum\n\n" +
-		"2\nhi\n0\nX-Forwarded-User: mallory\nX-Checksum: 7\nx-forwarded-groups: admin\n\n")
+		"2\nhi\n0\nX-Forwarded-User: mallory\nX-Checksum: 7\nx-forwarded-groups: admin\nAuthorization: Bearer mallory\nContent-Length: 9\n\n")
 	if got.StatusCode != http.StatusEarlyHints || got.Header.Get("X-Forwarded-User") != "" || got.Header.Get("Link") == "" {
 		t.Errorf("1xx: %d %v", got.StatusCode, got.Header)
 	}
 	seen := <-trailers
-	if seen.Get("X-Forwarded-User")+seen.Get("X-Forwarded-Groups") != "" || seen.Get("X-Checksum") != "7" {
+	if seen.Get("X-Forwarded-User")+seen.Get("X-Forwarded-Groups")+seen.Get("Authorization")+seen.Get("Content-Length") != "" || seen.Get("X-Checksum") != "7" {
 		t.Errorf("trailers: %v", seen)
 	}
 	whole := r.do("POST", "/", strings.NewReader("x"))

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // isIdentity says whether a canonical header name is one that the gateway
@@ -26,6 +28,17 @@ func isIdentity(name string) bool {
 func removeIdentity(h http.Header) {
 	for name := range h {
 		if len(name) > 8 && mayBeIdentity(name[0]|0x20) && isIdentity(dashed(name)) {
+			delete(h, name)
+		}
+	}
+}
+
+// cleanTrailer deletes what must not come behind a body, beside identity: what frames,
+// routes or authorises a message (RFC 9110, 6.5.1). Nobody has looked at it there.
+func cleanTrailer(h http.Header) {
+	removeIdentity(h)
+	for name := range h {
+		if !httpguts.ValidTrailerHeader(name) {
 			delete(h, name)
 		}
 	}
@@ -81,8 +94,12 @@ func bearerToken(h http.Header) (token string, given bool, p *problem) {
 		return "", false, &problem{status: http.StatusBadRequest, cause: "more than one Authorization header"}
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", false, &problem{status: http.StatusUnauthorized, cause: "the Authorization header is not a bearer token", code: "invalid_request"}
+	token = strings.TrimLeft(token, " ")
+	switch {
+	case !strings.EqualFold(scheme, "Bearer"): // as if there was none: no code (section 3.1)
+		return "", false, &problem{status: http.StatusUnauthorized, cause: "the Authorization header is not a bearer token"}
+	case token == "":
+		return "", false, &problem{status: http.StatusUnauthorized, cause: "the Authorization header holds no token", code: "invalid_request"}
 	}
 	return token, true, nil
 }

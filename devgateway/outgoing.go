@@ -27,7 +27,7 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 		r.Body = http.NoBody // over HTTP/2 its end may be still to come
 	}
 	onlyHere(r.Header)
-	removeIdentity(r.Trailer) // what is announced; what comes is looked at when it does
+	cleanTrailer(r.Trailer) // what is announced; what comes is looked at when it does
 	if x.route == nil {
 		delete(r.Header, "Forwarded")
 	} else {

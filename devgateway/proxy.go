@@ -115,7 +115,7 @@ func (x *exchange) copyBody(res *http.Response) error {
 		err := x.copyPart(res.Body)
 		switch {
 		case errors.Is(err, io.EOF):
-			removeIdentity(res.Trailer)
+			cleanTrailer(res.Trailer)
 			return nil
 		case err != nil && x.ended.Load():
 			if isGRPC(res.Header) {

@@ -185,7 +185,7 @@ func (b *repeatable) Read(p []byte) (int, error) {
 	case nil:
 	case io.EOF:
 		b.whole = true
-		removeIdentity(b.trailer)
+		cleanTrailer(b.trailer)
 	default:
 		b.broken = err
 	}

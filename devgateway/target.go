@@ -88,13 +88,35 @@ func (c *compiled) ownHost(out *http.Request) {
 // ownLocation makes a redirect of an outside URL to itself one that stays behind
 // the gateway.
 func (c *compiled) ownLocation(h http.Header) {
-	rest, itself := strings.CutPrefix(h.Get("Location"), c.URL+"/")
-	if c.URL == "" || !itself {
+	location := h.Get("Location")
+	if c.URL == "" || location == "" {
 		return
 	}
-	before := "/"
-	if c.StripPrefix {
-		before = strings.TrimSuffix(c.Prefix, "/") + "/"
+	to, err := url.Parse(location)
+	if err != nil || !c.leadsToItself(to) {
+		return
 	}
-	h.Set("Location", before+strings.TrimLeft(rest, "/"))
+	prefix := ""
+	if c.StripPrefix {
+		prefix = strings.TrimSuffix(c.Prefix, "/")
+	}
+	path := "/" + strings.TrimLeft(to.EscapedPath(), "/")
+	if to.Host == "" && (path == prefix || strings.HasPrefix(path, prefix+"/")) {
+		return // it knows where it is
+	}
+	to.Scheme, to.Host, to.Path, to.RawPath = "", "", "", ""
+	h.Set("Location", prefix+path+to.String())
+}
+
+// leadsToItself says whether a redirect of the outside URL leads to that URL, by its
+// name or by a path alone. What is relative to the request is right as it is.
+func (c *compiled) leadsToItself(to *url.URL) bool {
+	own, err := url.Parse(c.URL)
+	switch {
+	case err != nil || to.Opaque != "" || to.User != nil:
+		return false
+	case to.Host == "":
+		return to.Scheme == "" && strings.HasPrefix(to.Path, "/")
+	}
+	return strings.EqualFold(to.Host, own.Host) && (to.Scheme == "" || to.Scheme == own.Scheme)
 }

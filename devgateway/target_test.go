@@ -32,6 +32,9 @@ func devServer(t *testing.T) (address string) {
 			_ = wsutil.WriteServerText(conn, []byte("update"))
 		case r.URL.Path == "/old":
 			http.Redirect(w, r, "http://"+host+"/new?x=1", http.StatusFound)
+		case r.URL.Path == "/to": // as it is, with the host for HOST
+			w.Header().Set("Location", strings.ReplaceAll(r.URL.RawQuery, "HOST", host))
+			w.WriteHeader(http.StatusFound)
 		case r.URL.Path == "/away":
 			http.Redirect(w, r, "https://elsewhere.example/new", http.StatusFound)
 		default:
@@ -53,7 +56,11 @@ func TestADevelopmentServerBehindTheSameOrigin(t *testing.T) {
 			t.Errorf("%s: %s as %q", path, got.Status, got.Header.Get("Seen-Target"))
 		}
 	}
-	for path, want := range map[string]string{"/old": "/new?x=1", "/docs/old": "/docs/new?x=1", "/away": "https://elsewhere.example/new"} {
+	for path, want := range map[string]string{"/old": "/new?x=1", "/docs/old": "/docs/new?x=1", "/away": "https://elsewhere.example/new",
+		"/to?http://HOST": "/", "/docs/to?http://HOST": "/docs/", "/docs/to?HTTP://HOST/%2fa?b": "/docs/%2fa?b", "/docs/to?//HOST/a": "/docs/a",
+		"/docs/to?/sub/": "/docs/sub/", "/docs/to?/docs/sub/": "/docs/sub/", "/docs/to?/docs": "/docs", "/docs/to?sub/": "sub/", "/to?/sub/": "/sub/",
+		"/docs/to?https://HOST/a": "https://" + strings.TrimPrefix(front, "http://") + "/a", "/docs/to?//elsewhere.example/a": "//elsewhere.example/a",
+		"/docs/to?http://HOST//elsewhere.example": "/docs/elsewhere.example", "/docs/to?mailto:a@b.example": "mailto:a@b.example"} {
 		if got := r.do("GET", path, nil).Header.Get("Location"); got != want {
 			t.Errorf("%s leads to %s, want %s", path, got, want)
 		}
