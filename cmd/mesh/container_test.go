@@ -319,7 +319,7 @@ func TestContainersBesideProcesses(t *testing.T) {
 		logs, _ := h.mesh("logs", "inside", "--no-prefix")
 		h.want(logs, "version 1 listens")
 		h.want(logs, "to stderr")
-		cmd := exec.Command(filepath.Join(bin, "mesh"), "-C", h.dir, "exec", "inside", "--", "/inside", "say")
+		cmd := exec.Command(filepath.Join(bin, "mesh"), "-C", h.dir, "exec", "inside", "--", "inside", "say")
 		cmd.Stdin = strings.NewReader("hello")
 		out, _ := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != 7 || !strings.Contains(string(out), "hello") || !strings.Contains(string(out), "said by inside-1") {
@@ -361,16 +361,17 @@ func TestContainersBesideProcesses(t *testing.T) {
 	}
 }
 
-// TestPostgresFromAContainer has a server that listens on loopback alone.
+// TestPostgresFromAContainer has a server that listens on loopback alone,
+// for a service that is called like a folder of every container.
 func TestPostgresFromAContainer(t *testing.T) {
-	h := newHarbour(t, "inside", "go: .\ndriver: container\ndatabase: {engine: postgres}\n")
+	h := newHarbour(t, "dev", "go: .\ndriver: container\ndatabase: {engine: postgres}\n")
 	server := startPostgres(t)
 	h.write("mesh.yaml", "version: 1\nname: harbour\ndatabases: {postgres: {url: '"+server+"'}}\n")
 	h.up()
-	if got := h.get("inside", "/postgres"); got != "S" && got != "N" {
+	if got := h.get("dev", "/postgres"); got != "S" && got != "N" {
 		t.Errorf("the server says %q", got)
 	}
-	if at := h.env("inside")["DATABASE_URL"]; strings.Contains(at, "127.0.0.1") {
+	if at := h.env("dev")["DATABASE_URL"]; strings.Contains(at, "127.0.0.1") {
 		t.Errorf("it is told %s", at)
 	}
 	h.do("down", "--volumes")

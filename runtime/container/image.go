@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -79,8 +80,8 @@ type image struct {
 func (e *Engine) newImage(s *manifest.Service, layers ...layer) *image {
 	config := map[string]any{
 		"architecture": e.arch, "os": "linux", "created": time.Unix(0, 0).UTC(),
-		"config": ocispec.ImageConfig{User: fmt.Sprintf("%d:%d", Nobody, Nobody), Entrypoint: []string{"/" + s.Name}, WorkingDir: "/",
-			Env:    []string{"PATH=/usr/local/bin:/usr/bin:/bin:/", "HOME=/home/nonroot"},
+		"config": ocispec.ImageConfig{User: fmt.Sprintf("%d:%d", Nobody, Nobody), Entrypoint: []string{path.Join("/", programs, s.Name)}, WorkingDir: "/",
+			Env:    []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/home/nonroot"},
 			Labels: map[string]string{labelWorkspace: e.owner.Workspace, labelService: s.Name}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": ids(layers)},
 	}

@@ -35,7 +35,11 @@ type counter struct{ n int64 }
 
 func (c *counter) Write(p []byte) (int, error) { c.n += int64(len(p)); return len(p), nil }
 
-// programLayer holds a program as /name.
+// programs is the folder of programs in an image. A service may be called like any
+// folder of a root, dev say.
+const programs = "usr/local/bin"
+
+// programLayer holds a program as /usr/local/bin/name.
 func programLayer(name, file string) (layer, error) {
 	return newLayer(func(w io.Writer) error {
 		f, err := os.Open(file)
@@ -48,7 +52,7 @@ func programLayer(name, file string) (layer, error) {
 			return err
 		}
 		t := tar.NewWriter(w)
-		if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o555, Size: info.Size(), ModTime: time.Unix(0, 0), Format: tar.FormatPAX}); err != nil {
+		if err := t.WriteHeader(&tar.Header{Name: path.Join(programs, name), Mode: 0o555, Size: info.Size(), ModTime: time.Unix(0, 0), Format: tar.FormatPAX}); err != nil {
 			return err
 		}
 		if _, err := io.Copy(t, f); err != nil {
@@ -70,6 +74,7 @@ func baseLayer(goroot string) (layer, error) {
 		t.file("etc/ssl/certs/ca-certificates.crt", certificates)
 	}
 	t.zones(goroot)
+	t.dir(programs, 0o755, 0)
 	t.dir("tmp", 0o1777, 0)
 	t.dir("home/nonroot", 0o700, Nobody)
 	if t.err == nil {
