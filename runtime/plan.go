@@ -90,6 +90,9 @@ func NewPlan(want []*manifest.Service, observed Observed) Plan {
 		wanted[s.Name] = true
 		if op, ok := compare(s, observed); ok {
 			plan = append(plan, op)
+			if now := observed[s.Name]; op.Action == ReplaceService && now.Replicas != s.Instances() {
+				plan = append(plan, Operation{Action: ScaleService, Service: s.Name, Cause: scaling(s, now)})
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(observed)) {
@@ -113,7 +116,7 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 	case now.Outdated != "":
 		op.Action, op.Cause = RestartService, now.Outdated
 	case now.Replicas != s.Instances():
-		op.Action, op.Cause = ScaleService, fmt.Sprintf("%d replicas wanted, %d run", s.Instances(), now.Replicas)
+		op.Action, op.Cause = ScaleService, scaling(s, now)
 	default:
 		return op, false
 	}
@@ -129,6 +132,10 @@ func notThere(s *manifest.Service) string {
 		return "a task, not run yet"
 	}
 	return "not running"
+}
+
+func scaling(s *manifest.Service, now ObservedService) string {
+	return fmt.Sprintf("%d replicas wanted, %d run", s.Instances(), now.Replicas)
 }
 
 func atElsewhere(s *manifest.Service) string {

@@ -167,7 +167,8 @@ func (s *Supervisor) Progress(service, text string) {
 	})
 }
 
-// put makes a unit for the service, or gives the one there is a new manifest.
+// put makes a unit for the service, or gives the one there is a new manifest. How many
+// replicas a person has set stays while the manifest says nothing new of it.
 func (s *Supervisor) put(svc *manifest.Service) {
 	s.mu.Lock()
 	u := s.units[svc.Name]
@@ -176,14 +177,18 @@ func (s *Supervisor) put(svc *manifest.Service) {
 		u = newUnit(s, svc)
 		s.units[svc.Name] = u
 	}
-	u.observed = ObservedService{Spec: SpecHash(svc), External: svc.External(), Replicas: svc.Instances()}
+	replicas := svc.Instances()
+	if !fresh && replicas == u.manifest().Instances() {
+		replicas = u.observed.Replicas
+	}
+	u.observed = ObservedService{Spec: SpecHash(svc), External: svc.External(), Replicas: replicas}
 	s.mu.Unlock()
 	s.table.service(svc.Name, func(t *Service) {
-		t.Kind, t.Replicas = string(svc.Kind), svc.Instances()
+		t.Kind, t.Replicas = string(svc.Kind), replicas
 	})
 	switch {
 	case !fresh:
-		u.tell(func() { u.respecify(svc) })
+		u.tell(func() { u.respecify(svc, replicas) })
 	default:
 		u.placeholders(Pending, "")
 	}

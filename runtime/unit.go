@@ -161,14 +161,14 @@ func (u *unit) scale(replicas int) {
 
 // respecify gives the unit another manifest. What was built for the one before is of no
 // use: its command, too, came from there.
-func (u *unit) respecify(s *manifest.Service) {
+func (u *unit) respecify(s *manifest.Service, replicas int) {
 	u.artifact, u.buildErr = ready(s), nil
 	u.mu.Lock()
 	u.service = s
 	u.mu.Unlock()
 	u.spec, u.rejected = SpecHash(s), generation{}
 	u.sup.table.service(u.name, func(s *Service) { s.Rejected = "" })
-	u.scale(s.Instances())
+	u.scale(replicas)
 }
 
 // accept takes the result of a build. One that failed changes nothing but the

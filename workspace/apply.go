@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/manifest"
@@ -20,12 +21,12 @@ func (w *Workspace) Apply(ctx context.Context, m *manifest.Workspace, sel manife
 }
 
 func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel manifest.Selection, saved bool) (runtime.Plan, error) {
-	sel = w.Widen(m, sel)
-	selected, err := m.Select(sel)
+	c, err := w.choose(m, sel)
 	if err != nil {
 		return nil, err
 	}
-	observed := w.observed(selected)
+	selected, observed := c.selected, w.observed(c.selected)
+	c.leaveOthers(observed)
 	if saved {
 		leaveAsSet(observed, w.Manifest(), m)
 	}
@@ -36,7 +37,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 		w.log.Warn(text)
 	}
 	w.mu.Lock()
-	w.manifest, w.selected, w.options.Selection = m, selected, sel
+	w.manifest, w.selected, w.options.Selection = m, selected, c.standing
 	w.mu.Unlock()
 	if w.identity != nil {
 		if err := w.identity.Update(users(m), w.clients()); err != nil {
@@ -96,11 +97,13 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 
 // Plan is what Apply would do.
 func (w *Workspace) Plan(m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
-	selected, err := m.Select(w.Widen(m, sel))
+	c, err := w.choose(m, sel)
 	if err != nil {
 		return nil, err
 	}
-	return runtime.NewPlan(selected, w.observed(selected)), nil
+	observed := w.observed(c.selected)
+	c.leaveOthers(observed)
+	return runtime.NewPlan(c.selected, observed), nil
 }
 
 // observed is what runs, as services find it. With the first container among them
@@ -138,20 +141,61 @@ func (w *Workspace) configure(ctx context.Context) error {
 	return errors.Join(w.links.apply(ctx, selected, w.options.Outside), w.state.Save())
 }
 
-// Widen adds what runs to a selection that names services: naming one more stops
-// no other.
-func (w *Workspace) Widen(m *manifest.Workspace, sel manifest.Selection) manifest.Selection {
-	if len(sel.Names) == 0 {
-		return sel
+// choice is what a selection comes to beside what runs.
+type choice struct {
+	selected []*manifest.Service // all that is to run
+	asked    []*manifest.Service // those that were asked for, with what they need
+	standing manifest.Selection  // for what is saved from then on
+}
+
+// choose says what a selection comes to: naming some stops no other.
+func (w *Workspace) choose(m *manifest.Workspace, sel manifest.Selection) (c choice, err error) {
+	if len(sel.Names) > 0 {
+		sel.External = w.stillExternal(m, sel)
 	}
-	sel.Names = slices.Clone(sel.Names)
-	sel.External = w.stillExternal(m, sel)
+	if c.asked, err = m.Select(sel); err != nil || len(sel.Names) == 0 {
+		c.selected, c.standing = c.asked, sel
+		return c, err
+	}
+	c.selected = slices.Clone(c.asked)
 	for _, s := range w.running() {
-		if _, still := m.Service(s.Name); still && !slices.Contains(sel.Names, s.Name) && !slices.Contains(sel.Except, s.Name) {
-			sel.Names = append(sel.Names, s.Name)
+		now, still := m.Service(s.Name)
+		if still && !slices.Contains(c.asked, now) && !slices.Contains(sel.Except, s.Name) {
+			c.selected = append(c.selected, now)
 		}
 	}
-	return sel
+	slices.SortFunc(c.selected, func(a, b *manifest.Service) int { return strings.Compare(a.Name, b.Name) })
+	c.standing = w.standing(m, sel, c.selected)
+	return c, nil
+}
+
+// standing is a selection of these services: the one before where it has them all, so
+// that what is added to the manifests later is started as before. What was left out
+// once is not to come back as what another needs.
+func (w *Workspace) standing(m *manifest.Workspace, sel manifest.Selection, selected []*manifest.Service) manifest.Selection {
+	w.mu.Lock()
+	before := w.options.Selection
+	w.mu.Unlock()
+	before.External = sel.External
+	if all, err := m.Select(before); err == nil && slices.Equal(all, selected) {
+		return before
+	}
+	next := manifest.Selection{External: sel.External, NoDeps: sel.NoDeps || before.NoDeps || len(sel.Except)+len(before.Except) > 0}
+	for _, s := range selected {
+		next.Names = append(next.Names, s.Name)
+	}
+	return next
+}
+
+// leaveOthers hides from a plan what is not to change because others were asked for:
+// what was stopped or scaled, or has failed.
+func (c choice) leaveOthers(observed runtime.Observed) {
+	for _, s := range c.selected {
+		if o, runs := observed[s.Name]; runs && !slices.Contains(c.asked, s) {
+			o.Down, o.Replicas = "", s.Instances()
+			observed[s.Name] = o
+		}
+	}
 }
 
 // stillExternal are the services that somebody else runs: those of a selection,
@@ -178,8 +222,19 @@ func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 	w.mu.Lock()
 	sel := w.options.Selection
 	w.mu.Unlock()
+	sel.Names = stillThere(m, sel.Names)
 	plan, err := w.applyAll(ctx, m, sel, true)
 	return plan, w.note(err)
+}
+
+// stillThere are the names of services that the manifests have; where that is none of
+// them, all, and whoever selects says what is missing.
+func stillThere(m *manifest.Workspace, names []string) []string {
+	left := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, has := m.Service(name); return !has })
+	if len(left) == 0 {
+		return names
+	}
+	return left
 }
 
 // Load reads the manifests as they are on disk, for this run.

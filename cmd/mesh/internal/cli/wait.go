@@ -161,7 +161,7 @@ func (w *waiting) look(now runtime.Snapshot) bool {
 		if s.Building {
 			building = append(building, s)
 		}
-		if !s.Changing && runtime.Reached(s, instances, w.condition) && !w.outlived(instances) && !w.behind(s) {
+		if !s.Changing && (runtime.Reached(s, instances, w.condition) || endedWell(s, instances)) && !w.outlived(instances) && !w.behind(s) {
 			continue
 		}
 		w.missing = append(w.missing, s.Name)
@@ -174,6 +174,12 @@ func (w *waiting) look(now runtime.Snapshot) bool {
 		w.verdict = withNext(trouble(now, stuck), "mesh why "+stuck[0])
 	}
 	return len(building) > 0
+}
+
+// endedWell reports that a service has ended as its restart policy lets it, with
+// nothing wrong: no more comes of it.
+func endedWell(s runtime.Service, instances []runtime.Instance) bool {
+	return !s.Stopped && len(instances) > 0 && !slices.ContainsFunc(instances, func(i runtime.Instance) bool { return !i.Completed() })
 }
 
 // behind reports that the newest version is wanted and does not serve, or not yet.
