@@ -132,6 +132,7 @@ func (in *instance) over(ctx context.Context, again *restarts, exit process.Exit
 // gaveUp is the end of an instance that was started too often, or could not be
 // started at all (err).
 func (in *instance) gaveUp(again *restarts, exit process.Exit, err error) {
+	defer in.tell()
 	window := in.service.Restart.Window.Or(manifest.DefaultStartWindow)
 	if err != nil {
 		in.to(Failed, "could not be started: %v; tried %d times within %v", err, len(again.starts), window)
@@ -149,7 +150,17 @@ func (in *instance) backoff(delay time.Duration, exit process.Exit, err error) {
 		return
 	}
 	in.view.Restarts++
+	in.view.LastEnd = in.cause(exit) + ", at " + time.Now().Format(time.TimeOnly)
 	in.to(Backoff, "%s"+againIn+"%v", in.cause(exit), delay)
+	in.tell()
+}
+
+// tell makes the reason part of the instance's log: who looks later finds there what it
+// was that ended.
+func (in *instance) tell() {
+	log := in.sup.logs.Writer(in.service.Name, in.id, logs.Build)
+	defer log.Close()
+	fmt.Fprintln(log, in.view.Reason)
 }
 
 // againIn stands before the time until the next start.
@@ -189,6 +200,7 @@ func (in *instance) finished(exit process.Exit) {
 	switch {
 	case exit.Code != 0:
 		in.to(Failed, "%s", exit)
+		in.tell()
 	case in.service.Kind == manifest.KindTask:
 		in.to(Exited, "completed")
 	default:

@@ -52,7 +52,8 @@ type Instance struct {
 	StartedAt   *time.Time `json:"started_at"`
 	CPUPercent  float64    `json:"cpu_percent"`
 	MemoryBytes int64      `json:"memory_bytes"`
-	Reason      string     `json:"reason"` // why it is in this state, in words
+	Reason      string     `json:"reason"`             // why it is in this state, in words
+	LastEnd     string     `json:"last_end,omitempty"` // why and when it ended before its last restart, in words
 }
 
 // SameStart reports whether both are what one start has made. The time of day

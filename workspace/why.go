@@ -144,6 +144,9 @@ func (e *Explanation) instance(s *manifest.Service, i runtime.Instance, now runt
 		if i.StartedAt != nil {
 			e.Causes = append(e.Causes, "it runs since "+i.StartedAt.Format(time.TimeOnly))
 		}
+		if i.LastEnd != "" {
+			e.Causes = append(e.Causes, fmt.Sprintf("it was started again %s; the last time it had ended by itself: %s", times(i.Restarts), i.LastEnd))
+		}
 		e.Next = "nothing to do"
 		if i.Reason != "" {
 			e.Next = "mend the code and save, or mesh restart " + s.Name + " to try it once more"
@@ -206,4 +209,11 @@ func (e *Explanation) waiting(s *manifest.Service, now runtime.Snapshot, m *mani
 		}
 		e.Next = "mesh why " + dep
 	}
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
