@@ -1,6 +1,7 @@
 package devidentity
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ type authRequest struct {
 	scopes    []string
 	prompts   []string
 	hint      string
+	user      string        // the only one whom the answer may be about; "": anybody
 	maxAge    time.Duration // negative: any age
 }
 
@@ -40,7 +42,11 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 		p.errorPage(w, r, err)
 		return
 	}
-	if err := req.parse(form); err != nil {
+	err = req.parse(form)
+	if err == nil {
+		err = p.parseHint(req, form)
+	}
+	if err != nil {
 		p.sendBack(w, r, req, errorParameters(err))
 		return
 	}
@@ -49,7 +55,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	case signedIn && req.accepts(s):
 		p.finish(w, r, req, s)
 	case slices.Contains(req.prompts, "none"):
-		p.sendBack(w, r, req, errorParameters(refuse("login_required", "nobody is signed in")))
+		p.sendBack(w, r, req, errorParameters(refuse("login_required", "the user has to sign in")))
 	default:
 		p.signInPage(w, r, req)
 	}
@@ -119,6 +125,21 @@ func (a *authRequest) parse(form url.Values) error {
 	return checkChallenge(a.challenge, form.Get("code_challenge_method"))
 }
 
+// parseHint reads the ID token that says whom the client takes the user for
+// (OpenID Connect Core section 3.1.2.1).
+func (p *Provider) parseHint(req *authRequest, form url.Values) error {
+	token := form.Get("id_token_hint")
+	if token == "" {
+		return nil
+	}
+	hint, err := p.readHint(token)
+	if err != nil {
+		return refuse("invalid_request", "the id_token_hint is not an ID token of this provider")
+	}
+	req.user, req.hint = hint.user, cmp.Or(req.hint, hint.user)
+	return nil
+}
+
 func (a *authRequest) parseMaxAge(text string) error {
 	if text == "" {
 		return nil
@@ -168,14 +189,22 @@ func (a *authRequest) accepts(s *session) bool {
 			return false
 		}
 	}
+	if a.user != "" && a.user != s.user {
+		return false
+	}
 	return a.maxAge < 0 || time.Since(s.authTime) <= a.maxAge
 }
 
-// finish gives the client its code.
+// finish gives the client its code, or tells it that somebody else signed in than
+// the one whom it asked for (OpenID Connect Core section 3.1.2.2).
 func (p *Provider) finish(w http.ResponseWriter, r *http.Request, req *authRequest, s *session) {
 	user, err := p.directory.Load().user(s.user)
 	if err != nil {
 		p.signInPage(w, r, req) // the user was removed since they signed in
+		return
+	}
+	if req.user != "" && req.user != user.Name {
+		p.sendBack(w, r, req, errorParameters(refuse("login_required", "%s signed in, and the id_token_hint is of %s", user.Name, req.user)))
 		return
 	}
 	g := &grant{client: req.client.ID, redirect: req.redirect, challenge: req.challenge, expires: time.Now().Add(codeTTL)}

@@ -259,3 +259,41 @@ func TestKeysStayPrivateAndStay(t *testing.T) {
 		}
 	}
 }
+
+// TestHintedUser: with the ID token of a user a client gets that user or an error,
+// whoever is signed in.
+func TestHintedUser(t *testing.T) {
+	w := newWorld(t)
+	hint := w.tokens("web", "openid").Extra("id_token").(string)
+	ask := func(hint string, more ...oauth2.AuthCodeOption) string {
+		more = append(more, oauth2.S256ChallengeOption(oauth2.GenerateVerifier()), oauth2.SetAuthURLParam("id_token_hint", hint))
+		return w.oauth("web", "openid").AuthCodeURL("s", more...)
+	}
+	none := oauth2.SetAuthURLParam("prompt", "none")
+	if r, _ := w.get(ask(hint, none)); w.sentTo(r).Get("code") == "" {
+		t.Errorf("the user of the hint is signed in: %s", r.Header.Get("Location"))
+	}
+	w.signInAs("admin", w.oauth("web", "openid").AuthCodeURL("s", oauth2.S256ChallengeOption(oauth2.GenerateVerifier()), oauth2.SetAuthURLParam("prompt", "login")))
+	if r, _ := w.get(ask(hint, none)); w.sentTo(r).Get("error") != "login_required" || w.sentTo(r).Has("code") {
+		t.Errorf("another is signed in: %s", r.Header.Get("Location"))
+	}
+	if _, page := w.get(ask(hint)); !strings.Contains(page, `value="alice" autofocus`) {
+		t.Errorf("without prompt=none, no page that proposes the user: %s", page)
+	}
+	if back := w.signInAs("admin", ask(hint)); back.Get("error") != "login_required" || back.Has("code") {
+		t.Errorf("another signs in then: %v", back)
+	}
+	if back := w.signInAs("alice", ask(hint)); back.Get("code") == "" {
+		t.Errorf("the user of the hint signs in then: %v", back)
+	}
+	kid := w.kids()[0]
+	expired := w.forge(`{"alg":"ES256","typ":"JWT","kid":"`+kid+`"}`, `{"iss":"`+w.issuer()+`","aud":"web","sub":"alice","exp":1}`)
+	if r, _ := w.get(ask(expired, none)); w.sentTo(r).Get("code") == "" {
+		t.Errorf("an expired hint: %s", r.Header.Get("Location"))
+	}
+	for name, hint := range map[string]string{"nonsense": "x.y.z", "an access token": w.issue(), "another signature": hint[:len(hint)-8] + "AAAAAAAA"} {
+		if r, _ := w.get(ask(hint, none)); w.sentTo(r).Get("error") != "invalid_request" {
+			t.Errorf("%s as a hint: %s", name, r.Header.Get("Location"))
+		}
+	}
+}

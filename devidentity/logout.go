@@ -36,11 +36,11 @@ func (p *Provider) endSession(w http.ResponseWriter, r *http.Request) {
 func (p *Provider) afterLogout(form url.Values) (target string, hinted bool, err error) {
 	clientID := form.Get("client_id")
 	if hint := form.Get("id_token_hint"); hint != "" {
-		audience, err := p.readHint(hint)
-		if err != nil || (clientID != "" && clientID != audience) {
+		token, err := p.readHint(hint)
+		if err != nil || (clientID != "" && clientID != token.client) {
 			return "", false, refuse("invalid_request", "the id_token_hint is not an ID token of this provider for this client")
 		}
-		clientID, hinted = audience, true
+		clientID, hinted = token.client, true
 	}
 	target = form.Get("post_logout_redirect_uri")
 	if target == "" {
@@ -56,33 +56,36 @@ func (p *Provider) afterLogout(form url.Values) (target string, hinted bool, err
 	return target, hinted, nil
 }
 
-// readHint returns the client that an ID token was issued to. Its expiry does
-// not matter here.
-func (p *Provider) readHint(token string) (string, error) {
+// idHint is what an ID token says that a client sends as a hint.
+type idHint struct{ user, client string }
+
+// readHint returns whom an ID token of ours is about, and which client it was
+// issued to. Its expiry does not matter here.
+func (p *Provider) readHint(token string) (idHint, error) {
 	if err := hasForm(token); err != nil {
-		return "", err
+		return idHint{}, err
 	}
 	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
-		return "", err
+		return idHint{}, err
 	}
 	signature := signed.Signatures[0].Protected
 	key, err := p.mint.keys.find(signature.KeyID)
 	if err != nil {
-		return "", err
+		return idHint{}, err
 	}
 	body, err := signed.Verify(key.Key)
 	if err != nil {
-		return "", err
+		return idHint{}, err
 	}
 	var c tokenClaims
 	if err := unmarshalStrict(body, &c); err != nil {
-		return "", err
+		return idHint{}, err
 	}
 	if c.Issuer != p.issuer() || len(c.Audience) != 1 || signature.ExtraHeaders[jose.HeaderType] != "JWT" {
-		return "", errors.New("not an ID token of this issuer")
+		return idHint{}, errors.New("not an ID token of this issuer")
 	}
-	return c.Audience[0], nil
+	return idHint{user: c.Subject, client: c.Audience[0]}, nil
 }
 
 // signOut takes the form of the confirmation page. Where to go then was
