@@ -118,6 +118,54 @@ func TestRefreshRotatesAndSurvivesARestart(t *testing.T) {
 	}
 }
 
+// TestARefusedRefreshCostsNothing: the token is still good when its user is back,
+// or when the scope is one that was granted.
+func TestARefusedRefreshCostsNothing(t *testing.T) {
+	w := newWorld(t)
+	token := w.tokens("web", "openid", "offline_access").RefreshToken
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(w.Update(w.config.Users[1:], w.config.Clients))
+	if answer := w.refreshed("web", token, http.StatusBadRequest); answer["error"] != "invalid_grant" {
+		t.Errorf("without the user: %v", answer)
+	}
+	check(w.Update(w.config.Users, w.config.Clients))
+	next := w.refreshed("web", token, http.StatusOK)
+	check(w.Update(w.config.Users[1:], w.config.Clients))
+	w.refreshed("web", token, http.StatusBadRequest) // a replay, though the user is gone again
+	check(w.Update(w.config.Users, w.config.Clients))
+	if answer := w.refreshed("web", next["refresh_token"].(string), http.StatusBadRequest); !strings.Contains(answer["error_description"].(string), "not known") {
+		t.Errorf("after a replay: %v", answer)
+	}
+}
+
+func TestRefreshedByAHundredAtOnce(t *testing.T) {
+	w := newWorld(t)
+	form := url.Values{"refresh_token": {w.tokens("web", "openid", "offline_access").RefreshToken}}
+	var succeeded atomic.Int32
+	var access atomic.Value
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if answer, err := w.refresh(w.directory.Load().clients["web"], form); err == nil {
+				succeeded.Add(1)
+				access.Store(answer.AccessToken)
+			}
+		})
+	}
+	all.Wait()
+	if succeeded.Load() != 1 {
+		t.Fatalf("%d of 100 got tokens", succeeded.Load())
+	}
+	if _, err := w.Verifier().Verify(t.Context(), access.Load().(string)); err == nil || !strings.Contains(err.Error(), "revoked") {
+		t.Errorf("the token of a replayed refresh token: %v", err)
+	}
+}
+
 func (w *world) refreshed(client, token string, want int) map[string]any {
 	w.t.Helper()
 	status, answer := w.form("/token", url.Values{"grant_type": {grantRefresh}, "refresh_token": {token}}, w.as(client))

@@ -43,12 +43,24 @@ func (p *Provider) firstRefreshToken(s *subject) (string, error) {
 var errReplayed = errors.New("an old refresh token")
 
 // refresh exchanges a refresh token for new tokens (RFC 6749 section 6), the
-// refresh token included.
+// refresh token included. All of it is one step: of many who bring the same token
+// a single one succeeds, and who is refused keeps a token that is good.
 func (p *Provider) refresh(client *Client, form url.Values) (*tokenResponse, error) {
 	old := form.Get("refresh_token")
 	id, _, _ := strings.Cut(old, ".")
-	token := id + "." + newID()
-	f, err := p.rotate(client, id, old, token, strings.Fields(form.Get("scope")))
+	var f family
+	var answer *tokenResponse
+	err := p.state.update(func(families map[string]family) (err error) {
+		if f, err = familyOf(families, id, client, old); err != nil {
+			return err
+		}
+		if answer, err = p.renew(f, id+"."+newID(), strings.Fields(form.Get("scope"))); err != nil {
+			return err
+		}
+		f.Token, f.Expires = hashToken(answer.RefreshToken), time.Now().Add(refreshTTL)
+		families[id] = f
+		return nil
+	})
 	if errors.Is(err, errReplayed) {
 		p.log.Warn("identity saw an old refresh token and revoked its family", "client", client.ID, "user", f.User)
 		if err := p.state.revoke(time.Now().Add(accessTTL+leeway), f.Grant); err != nil {
@@ -59,39 +71,35 @@ func (p *Provider) refresh(client *Client, form url.Values) (*tokenResponse, err
 	if err != nil {
 		return nil, err
 	}
-	s := subject{clientID: client.ID, scopes: f.Scopes, authTime: f.AuthTime, grant: f.Grant}
+	return answer, nil
+}
+
+// familyOf finds the family whose newest token a client brings.
+func familyOf(families map[string]family, id string, client *Client, token string) (family, error) {
+	f, known := families[id]
+	switch {
+	case !known || !time.Now().Before(f.Expires) || f.Client != client.ID:
+		return f, refuse("invalid_grant", "the refresh token is not known, has expired, or is not this client's")
+	case !sameHash(token, f.Token):
+		return f, errReplayed
+	}
+	return f, nil
+}
+
+// renew makes the tokens that follow, with the scopes that were asked for; the
+// family itself keeps all of its own.
+func (p *Provider) renew(f family, next string, asked []string) (*tokenResponse, error) {
+	scopes, err := narrowed(f.Scopes, asked)
+	if err != nil {
+		return nil, err
+	}
 	user, err := p.directory.Load().user(f.User)
 	if err != nil {
 		return nil, refuse("invalid_grant", "%v", err)
 	}
+	s := subject{clientID: f.Client, scopes: scopes, authTime: f.AuthTime, grant: f.Grant}
 	s.setUser(user)
-	return p.respond(&s, token)
-}
-
-// rotate replaces a family's token in one step, so that of many who bring
-// the same one a single one succeeds. It returns the family with the scopes
-// that were asked for; the family itself keeps all of its own.
-func (p *Provider) rotate(client *Client, id, old, next string, asked []string) (family, error) {
-	var f family
-	err := p.state.update(func(families map[string]family) error {
-		known := false
-		f, known = families[id]
-		switch {
-		case !known || !time.Now().Before(f.Expires) || f.Client != client.ID:
-			return refuse("invalid_grant", "the refresh token is not known, has expired, or is not this client's")
-		case !sameHash(old, f.Token):
-			return errReplayed
-		}
-		scopes, err := narrowed(f.Scopes, asked)
-		if err != nil {
-			return err
-		}
-		f.Token, f.Expires = hashToken(next), time.Now().Add(refreshTTL)
-		families[id] = f
-		f.Scopes = scopes
-		return nil
-	})
-	return f, err
+	return p.respond(&s, next)
 }
 
 // narrowed gives the scopes asked for, if all of them were granted before.
