@@ -311,6 +311,30 @@ func TestPagesAreGuarded(t *testing.T) {
 	}
 }
 
+func TestWhereALogoutMayLead(t *testing.T) {
+	c := &Client{RedirectURIs: []string{"http://127.0.0.1/callback", "https://web.example/cb"}}
+	for uri, want := range map[string]bool{
+		"http://127.0.0.1:5555/":              true,
+		"http://127.0.0.1:5555":               true,
+		"http://127.0.0.1/bye?x=1":            true,
+		"https://web.example/bye":             true,
+		"http://localhost:5555/":              false,
+		"http://[::1]:5555/":                  false,
+		"https://127.0.0.1:5555/":             false,
+		"https://web.example:444/bye":         false,
+		"http://127.0.0.1:5555@evil.example/": false,
+		"http://127.0.0.1.evil.example/":      false,
+		"http://127.0.0.1:999999/":            false,
+		"http://127.0.0.1:5555/#x":            false,
+		"http://127.0.0.1:5555\\@evil/":       false,
+		"//127.0.0.1:5555/":                   false,
+	} {
+		if got := c.logoutAllowed(uri); got != want {
+			t.Errorf("%s: %v", uri, got)
+		}
+	}
+}
+
 func TestExpiringIsBounded(t *testing.T) {
 	e := newExpiring[int](time.Hour, 10)
 	var keys []string

@@ -81,8 +81,19 @@ func (c *Client) logoutAllowed(uri string) bool {
 		if u, err := url.Parse(registered); err == nil && u.Scheme == asked.Scheme && u.Host == asked.Host {
 			return true
 		}
+		if sameLoopback(registered, uri) {
+			return true
+		}
 	}
 	return false
+}
+
+// sameLoopback says whether two URIs have one loopback address, on whatever ports:
+// the page that signed in on a port of its own comes back to it.
+func sameLoopback(registered, uri string) bool {
+	origin, _, ok := splitLoopback(registered)
+	asked, _, askedOK := splitLoopback(uri)
+	return ok && askedOK && origin == asked
 }
 
 // withQuery adds parameters to a URI that may have a query already.
