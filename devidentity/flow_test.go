@@ -206,6 +206,18 @@ func TestCodeRedeemedByAHundredAtOnce(t *testing.T) {
 	}
 }
 
+// TestScopeIsTold: an answer without a scope would grant the one that was asked for
+// (RFC 6749 section 5.1).
+func TestScopeIsTold(t *testing.T) {
+	w := newWorld(t)
+	if scope, told := w.tokens("web", "unknown").Extra("scope").(string); !told || scope != "" {
+		t.Errorf("nothing was granted: %q, told %v", scope, told)
+	}
+	if scope := w.tokens("web", "openid", "unknown").Extra("scope"); scope != "openid" {
+		t.Errorf("openid was granted: %q", scope)
+	}
+}
+
 func TestDeviceGrant(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, w.browser)

@@ -22,7 +22,7 @@ type tokenResponse struct {
 	ExpiresIn    int    `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
-	Scope        string `json:"scope,omitempty"`
+	Scope        string `json:"scope"` // also when it is none: without it, it would be what was asked for
 }
 
 // token is the token endpoint (RFC 6749 section 3.2).
