@@ -25,7 +25,11 @@ type grant struct {
 // good once; whoever comes second shows that it leaked, and ends what the
 // first one got (section 4.1.2).
 func (p *Provider) redeemCode(client *Client, form url.Values) (*tokenResponse, error) {
-	g, ok := p.codes.get(form.Get("code"))
+	code, err := required(form, "code")
+	if err != nil {
+		return nil, err
+	}
+	g, ok := p.codes.get(code)
 	if !ok || g.client != client.ID {
 		return nil, refuse("invalid_grant", "the code is not known, or not this client's")
 	}

@@ -88,7 +88,11 @@ func plainCode(code string) string {
 // redeemDevice answers a device that asks whether its user is ready (RFC 8628
 // section 3.5).
 func (p *Provider) redeemDevice(client *Client, form url.Values) (*tokenResponse, error) {
-	d, ok := p.devices.get(form.Get("device_code"))
+	code, err := required(form, "device_code")
+	if err != nil {
+		return nil, err
+	}
+	d, ok := p.devices.get(code)
 	if !ok {
 		return nil, refuse("expired_token", "the device_code is not known or has expired")
 	}

@@ -266,6 +266,31 @@ func TestTokenRequestsThatAreRefused(t *testing.T) {
 	}
 }
 
+// TestParametersThatAreMissing: what is not there is the request's fault, and not
+// that of a code or token that is no good.
+func TestParametersThatAreMissing(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range []struct {
+		path, missing string
+		form          url.Values
+	}{
+		{"/token", "code", url.Values{"grant_type": {grantCode}}},
+		{"/token", "code", url.Values{"grant_type": {grantCode}, "code": {""}}},
+		{"/token", "refresh_token", url.Values{"grant_type": {grantRefresh}}},
+		{"/token", "device_code", url.Values{"grant_type": {grantDevice}}},
+		{"/introspect", "token", url.Values{}},
+		{"/revoke", "token", url.Values{"token_type_hint": {"access_token"}}},
+	} {
+		status, answer := w.form(tt.path, tt.form, w.as("web"))
+		if status != http.StatusBadRequest || answer["error"] != "invalid_request" || answer["error_description"] != "there is no "+tt.missing {
+			t.Errorf("%s without %s: %d %v", tt.path, tt.missing, status, answer)
+		}
+	}
+	if status, answer := w.form("/introspect", url.Values{"client_id": {"nobody"}}); status != http.StatusUnauthorized {
+		t.Errorf("an unknown client is told more than that: %d %v", status, answer)
+	}
+}
+
 func TestPagesAreGuarded(t *testing.T) {
 	w := newWorld(t)
 	r, page := w.get(w.oauth("web", "openid").AuthCodeURL("s", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())))

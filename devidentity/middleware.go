@@ -93,6 +93,16 @@ func once(form url.Values, name string) (string, error) {
 	return form.Get(name), nil
 }
 
+// required returns a parameter that must be there; an empty one is not (RFC 6749
+// section 3.2).
+func required(form url.Values, name string) (string, error) {
+	value := form.Get(name)
+	if value == "" {
+		return "", refuse("invalid_request", "there is no %s", name)
+	}
+	return value, nil
+}
+
 // noDuplicates refuses a form that gives any parameter twice.
 func noDuplicates(form url.Values) error {
 	for name := range form {

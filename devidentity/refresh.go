@@ -46,11 +46,14 @@ var errReplayed = errors.New("an old refresh token")
 // refresh token included. All of it is one step: of many who bring the same token
 // a single one succeeds, and who is refused keeps a token that is good.
 func (p *Provider) refresh(client *Client, form url.Values) (*tokenResponse, error) {
-	old := form.Get("refresh_token")
+	old, err := required(form, "refresh_token")
+	if err != nil {
+		return nil, err
+	}
 	id, _, _ := strings.Cut(old, ".")
 	var f family
 	var answer *tokenResponse
-	err := p.state.update(func(families map[string]family) (err error) {
+	err = p.state.update(func(families map[string]family) (err error) {
 		if f, err = familyOf(families, id, client, old); err != nil {
 			return err
 		}

@@ -76,11 +76,15 @@ func (p *Provider) introspect(w http.ResponseWriter, r *http.Request) {
 	if err == nil && client.public() {
 		err = refuse("invalid_client", "introspection needs a client with a secret")
 	}
+	var token string
+	if err == nil {
+		token, err = required(form, "token")
+	}
 	if err != nil {
 		p.answerError(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, p.describe(r, form.Get("token")))
+	writeJSON(w, http.StatusOK, p.describe(r, token))
 }
 
 func (p *Provider) describe(r *http.Request, token string) introspection {
@@ -111,8 +115,12 @@ func (p *Provider) revoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	client, err := p.authenticate(r, form)
+	var token string
 	if err == nil {
-		err = p.revokeToken(r, client, form.Get("token"))
+		token, err = required(form, "token")
+	}
+	if err == nil {
+		err = p.revokeToken(r, client, token)
 	}
 	if err != nil {
 		p.answerError(w, r, err)
