@@ -214,7 +214,7 @@ func (p *Provider) finish(w http.ResponseWriter, r *http.Request, req *authReque
 }
 
 func errorParameters(err error) url.Values {
-	e := asOAuth(err)
+	e := asOAuth(err).told()
 	return url.Values{"error": {e.Code}, "error_description": {e.Description}}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // oauthError is an error in the words of RFC 6749 section 5.2.
@@ -18,6 +19,27 @@ func (e *oauthError) Error() string { return e.Code + ": " + e.Description }
 func refuse(code, format string, args ...any) error {
 	return &oauthError{code, fmt.Sprintf(format, args...)}
 }
+
+// told is the error as programs are told it; pages and the log have it as it is.
+func (e *oauthError) told() *oauthError { return &oauthError{e.Code, permitted(e.Description)} }
+
+// permitted leaves the letters that error_description may have (RFC 6749 section
+// 5.2): among the printable ones of ASCII neither the double quote nor the
+// backslash.
+func permitted(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '"':
+			return '\''
+		case r < 0x20 || r > 0x7e || r == '\\':
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// short is enough of what a client sent for it to be recognized.
+func short(s string) string { return permitted(s[:min(len(s), 100)]) }
 
 // asOAuth turns any error into one that may be shown; what went wrong inside
 // is for the log.
@@ -47,7 +69,7 @@ func (p *Provider) answerError(w http.ResponseWriter, r *http.Request, err error
 	if e.status() == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesh"`)
 	}
-	writeJSON(w, e.status(), e)
+	writeJSON(w, e.status(), e.told())
 }
 
 // writeJSON writes what must not be kept by anybody on the way (RFC 6749

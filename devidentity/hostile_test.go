@@ -291,6 +291,29 @@ func TestParametersThatAreMissing(t *testing.T) {
 	}
 }
 
+// TestDescriptionsHaveTheirLetters: RFC 6749 section 5.2 permits neither the double
+// quote nor the backslash in error_description.
+func TestDescriptionsHaveTheirLetters(t *testing.T) {
+	w := newWorld(t)
+	refresh := w.tokens("web", "openid", "offline_access").RefreshToken
+	if err := w.Update(w.config.Users[1:], w.config.Clients); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		form url.Values
+		want string
+	}{
+		{url.Values{"grant_type": {grantClient}, "scope": {"nope"}}, "the client has no scope 'nope'; it has: orders"},
+		{url.Values{"grant_type": {grantClient}, "scope": {"\"\\é"}}, "the client has no scope ''??'; it has: orders"},
+		{url.Values{"grant_type": {grantRefresh}, "refresh_token": {refresh}, "scope": {"nope"}}, "the scope 'nope' was not granted"},
+		{url.Values{"grant_type": {grantRefresh}, "refresh_token": {refresh}}, "identity: there is no user 'alice'; there are: admin"},
+	} {
+		if _, answer := w.form("/token", tt.form, w.as("web")); answer["error_description"] != tt.want {
+			t.Errorf("%v: %v", tt.form, answer)
+		}
+	}
+}
+
 func TestPagesAreGuarded(t *testing.T) {
 	w := newWorld(t)
 	r, page := w.get(w.oauth("web", "openid").AuthCodeURL("s", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())))

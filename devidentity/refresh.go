@@ -112,22 +112,10 @@ func narrowed(granted, asked []string) ([]string, error) {
 	}
 	for _, scope := range asked {
 		if !slices.Contains(granted, scope) {
-			return nil, refuse("invalid_scope", "the scope %q was not granted", printable(scope))
+			return nil, refuse("invalid_scope", "the scope '%s' was not granted", short(scope))
 		}
 	}
 	return asked, nil
-}
-
-// printable makes what a client sent fit for error_description, whose
-// letters RFC 6749 section 5.2 limits.
-func printable(s string) string {
-	clean := func(r rune) rune {
-		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
-			return '?'
-		}
-		return r
-	}
-	return strings.Map(clean, s[:min(len(s), 100)])
 }
 
 // refreshInfo describes a refresh token that is good.

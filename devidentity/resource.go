@@ -45,8 +45,9 @@ func bearer(r *http.Request) string {
 // challenge answers as RFC 6750 section 3 wants it. The descriptions are this
 // package's own words.
 func challenge(w http.ResponseWriter, status int, code, description string) {
-	w.Header().Set("WWW-Authenticate", `Bearer realm="mesh", error="`+code+`", error_description="`+printable(description)+`"`)
-	writeJSON(w, status, &oauthError{code, description})
+	e := (&oauthError{code, description}).told()
+	w.Header().Set("WWW-Authenticate", `Bearer realm="mesh", error="`+e.Code+`", error_description="`+e.Description+`"`)
+	writeJSON(w, status, e)
 }
 
 // introspection is RFC 7662 section 2.2.

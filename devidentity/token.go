@@ -129,7 +129,7 @@ func (p *Provider) clientCredentials(client *Client, form url.Values) (*tokenRes
 	if asked := strings.Fields(form.Get("scope")); len(asked) > 0 {
 		for _, scope := range asked {
 			if !slices.Contains(client.Scopes, scope) {
-				return nil, refuse("invalid_scope", "the client has no scope %q; it has: %s", printable(scope), strings.Join(client.Scopes, " "))
+				return nil, refuse("invalid_scope", "the client has no scope '%s'; it has: %s", short(scope), strings.Join(client.Scopes, " "))
 			}
 		}
 		s.scopes = asked
