@@ -276,6 +276,30 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	}
 }
 
+func TestUserinfoSaysWhatItWants(t *testing.T) {
+	w := newWorld(t)
+	for header, want := range map[string]string{
+		"":                    `Bearer realm="mesh"`,
+		"Basic d2ViOng=":      `Bearer realm="mesh"`,
+		"Bearer a.b.c":        `Bearer realm="mesh", error="invalid_token", error_description="the token is not base64url"`,
+		"Bearer " + w.issue(): "",
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.endpoint("/userinfo"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", header)
+		answer, err := w.browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readAll(t, answer)
+		if got := answer.Header.Get("WWW-Authenticate"); got != want || (answer.StatusCode == http.StatusOK) != (want == "") {
+			t.Errorf("%.20q: %s %q, want %q", header, answer.Status, got, want)
+		}
+	}
+}
+
 func TestIssue(t *testing.T) {
 	w := newWorld(t)
 	token, err := w.Issue(t.Context(), TokenRequest{User: "admin", Scopes: []string{"a", "b"}})

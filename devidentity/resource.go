@@ -15,7 +15,13 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	claims, err := p.verifier.Verify(r.Context(), bearer(r))
+	token := bearer(r)
+	if token == "" { // who shows none is told the scheme, and of no error (RFC 6750 section 3.1)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="mesh"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	claims, err := p.verifier.Verify(r.Context(), token)
 	if err != nil {
 		challenge(w, http.StatusUnauthorized, "invalid_token", err.Error())
 		return
