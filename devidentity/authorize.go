@@ -23,6 +23,7 @@ type authRequest struct {
 	hint      string
 	user      string        // the only one whom the answer may be about; "": anybody
 	maxAge    time.Duration // negative: any age
+	page      signInForm    // the page that asks who the user is, once it is shown
 }
 
 // maxParameter bounds state and nonce, which are kept while a page is open.
@@ -195,22 +196,27 @@ func (a *authRequest) accepts(s *session) bool {
 	return a.maxAge < 0 || time.Since(s.authTime) <= a.maxAge
 }
 
-// finish gives the client its code, or tells it that somebody else signed in than
-// the one whom it asked for (OpenID Connect Core section 3.1.2.2).
+// finish sends the browser back with the answer, or asks again when the session's
+// user was removed since.
 func (p *Provider) finish(w http.ResponseWriter, r *http.Request, req *authRequest, s *session) {
 	user, err := p.directory.Load().user(s.user)
 	if err != nil {
-		p.signInPage(w, r, req) // the user was removed since they signed in
+		p.signInPage(w, r, req)
 		return
 	}
+	p.sendBack(w, r, req, p.answerTo(req, user, s))
+}
+
+// answerTo gives the client its code, or tells it that somebody else signed in
+// than the one whom it asked for (OpenID Connect Core section 3.1.2.2).
+func (p *Provider) answerTo(req *authRequest, user *User, s *session) url.Values {
 	if req.user != "" && req.user != user.Name {
-		p.sendBack(w, r, req, errorParameters(refuse("login_required", "%s signed in, and the id_token_hint is of %s", user.Name, req.user)))
-		return
+		return errorParameters(refuse("login_required", "%s signed in, and the id_token_hint is of %s", user.Name, req.user))
 	}
 	g := &grant{client: req.client.ID, redirect: req.redirect, challenge: req.challenge, expires: time.Now().Add(codeTTL)}
 	g.subject = subject{clientID: req.client.ID, scopes: req.scopes, authTime: s.authTime, nonce: req.nonce, grant: newID()}
 	g.subject.setUser(user)
-	p.sendBack(w, r, req, url.Values{"code": {p.codes.put(g)}})
+	return url.Values{"code": {p.codes.put(g)}}
 }
 
 func errorParameters(err error) url.Values {

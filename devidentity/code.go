@@ -53,6 +53,17 @@ func (p *Provider) redeemCode(client *Client, form url.Values) (*tokenResponse, 
 	return p.respond(&g.subject, refreshToken)
 }
 
+// redeemed says whether a code was brought to the token endpoint.
+func (p *Provider) redeemed(code string) bool {
+	g, ok := p.codes.get(code)
+	if !ok {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.used
+}
+
 func (g *grant) matches(form url.Values) error {
 	switch {
 	case !time.Now().Before(g.expires):

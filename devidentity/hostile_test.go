@@ -10,9 +10,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -348,14 +350,109 @@ func TestPagesAreGuarded(t *testing.T) {
 	if got := post("X-A", "b", own); got != http.StatusSeeOther {
 		t.Errorf("the page itself: %d", got)
 	}
-	if got := post("X-A", "b", own); got != http.StatusBadRequest {
-		t.Errorf("the same page again: %d", got)
-	}
 	if _, page := w.get(w.endpoint("/end_session")); !strings.Contains(page, `action="signout"`) {
 		t.Error("a logout without a hint does not ask")
 	}
 	if r, _ := w.get(w.endpoint("/end_session?client_id=web&post_logout_redirect_uri=https://evil.example/")); r.StatusCode != http.StatusBadRequest {
 		t.Errorf("a logout to elsewhere: %d", r.StatusCode)
+	}
+}
+
+// TestDoubleClick: the browser follows the answer to its second click, which is the
+// first one's. Nobody else gets it, and not for long.
+func TestDoubleClick(t *testing.T) {
+	w := newWorld(t)
+	config, pkce := w.oauth("web", "openid"), oauth2.GenerateVerifier()
+	_, page := w.get(config.AuthCodeURL("s", oauth2.S256ChallengeOption(pkce)))
+	request := requestField.FindStringSubmatch(page)[1]
+	click := func(browser *http.Client, user string) (int, url.Values) {
+		r, err := browser.PostForm(w.endpoint("/signin"), url.Values{"request": {request}, "user": {user}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		readAll(t, r)
+		if r.StatusCode != http.StatusSeeOther {
+			return r.StatusCode, nil
+		}
+		return r.StatusCode, w.sentTo(r)
+	}
+	other := *w.browser
+	other.Jar = nil
+	address, err := url.Parse(w.endpoint("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.browser.Jar.Cookies(address)
+	_, first := click(w.browser, "alice")
+	jar, err := cookiejar.New(nil) // the browser gave the first answer up with its cookies
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar.SetCookies(address, before)
+	w.browser.Jar = jar
+	if status, second := click(w.browser, "alice"); first.Get("code") == "" || second.Encode() != first.Encode() {
+		t.Errorf("the second click: %d %v, the first: %v", status, second, first)
+	}
+	if r, _ := w.get(config.AuthCodeURL("s", oauth2.S256ChallengeOption(pkce), oauth2.SetAuthURLParam("prompt", "none"))); w.sentTo(r).Get("code") == "" {
+		t.Errorf("the second answer has no session: %s", r.Header.Get("Location"))
+	}
+	for name, browser := range map[string]*http.Client{"another browser": &other, "another user": w.browser} {
+		user := map[string]string{"another browser": "alice", "another user": "admin"}[name]
+		if status, back := click(browser, user); status != http.StatusBadRequest {
+			t.Errorf("%s: %d %v", name, status, back)
+		}
+	}
+	redeem := url.Values{"grant_type": {grantCode}, "code": {first.Get("code")}, "redirect_uri": {config.RedirectURL}, "code_verifier": {pkce}}
+	if status, answer := w.form("/token", redeem, w.as("web")); status != http.StatusOK {
+		t.Fatalf("%d %v", status, answer)
+	}
+	if status, back := click(w.browser, "alice"); back.Get("code") == "" || back.Get("code") == first.Get("code") {
+		t.Errorf("after the code was redeemed: %d %v", status, back)
+	}
+	if status, answer := w.form("/token", redeem, w.as("web")); status != http.StatusBadRequest {
+		t.Errorf("the code works twice: %v", answer)
+	}
+	req, ok := w.pending.get(request)
+	if !ok {
+		t.Fatal("the form is forgotten")
+	}
+	signedIn := req.page.session.authTime
+	req.page.session.authTime = signedIn.Add(-doubleClick)
+	if status, back := click(w.browser, "alice"); status != http.StatusBadRequest {
+		t.Errorf("later: %d %v", status, back)
+	}
+	req.page.session.authTime = signedIn
+	if r, err := w.browser.PostForm(w.endpoint("/signout"), nil); err != nil || readAll(t, r) == "" {
+		t.Fatal(err)
+	}
+	if status, back := click(w.browser, "alice"); status != http.StatusBadRequest {
+		t.Errorf("after a sign-out: %d %v", status, back)
+	}
+}
+
+func TestManyClicksAtOnce(t *testing.T) {
+	w := newWorld(t)
+	_, page := w.get(w.oauth("web", "openid").AuthCodeURL("s", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())))
+	form := url.Values{"request": requestField.FindStringSubmatch(page)[1:2], "user": {"alice"}}
+	var locations sync.Map
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if r, err := w.browser.PostForm(w.endpoint("/signin"), form); err == nil {
+				r.Body.Close()
+				locations.Store(r.Header.Get("Location"), true)
+			}
+		})
+	}
+	all.Wait()
+	n := 0
+	for location := range locations.Range {
+		if n++; location == "" {
+			t.Error("a click led nowhere")
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d answers to one form", n)
 	}
 }
 

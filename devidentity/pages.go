@@ -63,7 +63,8 @@ func (p *Provider) style(w http.ResponseWriter, _ *http.Request) {
 }
 
 // signInPage keeps the request until the user chose who they are.
-func (p *Provider) signInPage(w http.ResponseWriter, _ *http.Request, req *authRequest) {
+func (p *Provider) signInPage(w http.ResponseWriter, r *http.Request, req *authRequest) {
+	req.page.browser = p.browserOf(w, r)
 	users := p.directory.Load().ordered
 	hint := req.hint
 	if len(users) > 0 && !hasUser(users, hint) {

@@ -53,7 +53,7 @@ type Provider struct {
 	directory atomic.Pointer[directory]
 	at        atomic.Pointer[place]
 
-	pending  *expiring[*authRequest] // sign-in pages that are open
+	pending  *expiring[*authRequest] // sign-in pages that are open, kept after use for a second click
 	codes    *expiring[*grant]       // authorization codes, kept after use so that a replay is noticed
 	sessions *expiring[*session]     // browsers that are signed in
 	logouts  *expiring[string]       // where to go after a sign-out that waits for the user's yes
