@@ -143,6 +143,7 @@ func TestQueriesSleepThroughWhatIsNotTheirs(t *testing.T) {
 			ended, _ := query(t, r, path+"?index="+first.Header().Get("X-Consul-Index"))
 			r.Register(Instance{ID: "noise-2", Service: "absent-noise"})
 			r.report("ttl", statusPassing, "") // a heartbeat
+			r.report("ttl", statusPassing, "a heartbeat that says something")
 			r.mu.Lock()
 			r.putCheck(&check{id: "noise-ttl", serviceID: "noise", serviceName: "noise", status: statusPassing, ttl: time.Hour})
 			r.mu.Unlock()
@@ -237,6 +238,31 @@ func TestKeptAnswersAreNeverOld(t *testing.T) {
 	}
 	if n := len(r.kept.of); n > maxKept || r.kept.bytes > maxKeptBytes {
 		t.Errorf("%d answers of %d bytes are kept", n, r.kept.bytes)
+	}
+}
+
+// TestOutputIsToldAsItIs: what a check says changes no index, and is told at once to
+// whoever asks.
+func TestOutputIsToldAsItIs(t *testing.T) {
+	r := fresh(t)
+	r.Register(cart("cart-1"))
+	r.mu.Lock()
+	r.putCheck(&check{id: "own", serviceID: "cart-1", serviceName: "cart", status: statusPassing, ttl: time.Hour})
+	r.putCheck(&check{id: "node", status: statusPassing, ttl: time.Hour})
+	r.mu.Unlock()
+	h := r.Handler()
+	index := r.indexOf(ofService + "cart")
+	for _, words := range []string{"one", "two", "three"} {
+		check0(t, r.report("own", statusPassing, words))
+		check0(t, r.report("node", statusPassing, words+"!"))
+		for _, path := range []string{"health/service/cart?", "health/node/mesh?", "health/state/passing?", "agent/checks?"} {
+			if _, body := ask(h, path); !strings.Contains(body, `"Output":"`+words+`"`) || !strings.Contains(body, `"Output":"`+words+`!"`) {
+				t.Errorf("%s after %q: %s", path, words, body)
+			}
+		}
+	}
+	if now := r.indexOf(ofService + "cart"); now != index {
+		t.Errorf("index %d after %d", now, index)
 	}
 }
 

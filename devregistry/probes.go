@@ -52,11 +52,8 @@ func (r *Registry) found(c *check, found probe.Status, output string) {
 		return
 	}
 	c.nextProbe = r.now() + c.interval + rand.N(c.interval/10+time.Nanosecond)
-	switch status, enough := c.judge(found); {
-	case enough && status != c.status:
+	if status, enough := c.judge(found); enough {
 		r.setStatus(c, status, output)
-	case enough:
-		c.output = output // an answer with the time of day in it must not wake the watchers each time
 	}
 	r.schedule(c)
 }

@@ -115,10 +115,11 @@ func (r *Registry) putCheck(c *check) {
 	r.schedule(c)
 }
 
-// setStatus records what a check found. It changes the index only when
-// something changed, so that a heartbeat wakes nobody.
+// setStatus records what a check found. It changes the index only with the status,
+// so that a heartbeat wakes nobody, nor an output with the time of day in it.
 func (r *Registry) setStatus(c *check, status, output string) {
-	if c.status == status && c.output == output {
+	if c.status == status {
+		r.setOutput(c, output)
 		return
 	}
 	if status == statusCritical && c.status != statusCritical {
@@ -128,6 +129,19 @@ func (r *Registry) setStatus(c *check, status, output string) {
 	c.status, c.output, c.modified = status, output, r.topics.index+1
 	r.schedule(c)
 	r.checkChanged(c)
+}
+
+// setOutput records what a check says while its status stays: for whoever asks, and
+// waking nobody.
+func (r *Registry) setOutput(c *check, output string) {
+	if c.output == output {
+		return
+	}
+	c.output = output
+	r.topics.reword(allChecks)
+	for _, name := range r.concerned(c) {
+		r.topics.reword(ofService + name)
+	}
 }
 
 // concerned lists the services whose health a check changes: its own, or

@@ -16,6 +16,7 @@ const (
 type topics struct {
 	index   uint64             // of the last change
 	last    map[string]uint64  // topic to the index of its last change; services while they have instances
+	words   map[string]uint64  // topic to how often its words changed at that index; missing: never
 	gone    uint64             // the last time that a service lost its last instance
 	waiting map[string]*signal // topic to those who wait; gone when nobody does
 }
@@ -26,7 +27,7 @@ type signal struct {
 }
 
 func newTopics(index uint64) topics {
-	return topics{index: index, waiting: map[string]*signal{},
+	return topics{index: index, waiting: map[string]*signal{}, words: map[string]uint64{},
 		last: map[string]uint64{theNode: 1, allServices: index, allChecks: index}}
 }
 
@@ -40,10 +41,20 @@ func (t *topics) at(topic string) uint64 {
 	return max(t.gone, 1)
 }
 
+// edition is what an answer about a topic is made from: two with the same say the
+// same.
+type edition struct{ index, words uint64 }
+
+func (t *topics) edition(topic string) edition { return edition{t.at(topic), t.words[topic]} }
+
+// reword notes that a topic says something else that nobody is woken for.
+func (t *topics) reword(topic string) { t.words[topic]++ }
+
 // touch gives topics the index of the present change and wakes those who wait.
 func (t *topics) touch(names ...string) {
 	for _, topic := range names {
 		t.last[topic] = t.index
+		delete(t.words, topic)
 		t.fire(topic)
 	}
 }
@@ -52,6 +63,7 @@ func (t *topics) touch(names ...string) {
 func (t *topics) forget(topic string) {
 	t.gone = t.index
 	delete(t.last, topic)
+	delete(t.words, topic)
 	t.fire(topic)
 }
 

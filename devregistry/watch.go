@@ -31,9 +31,9 @@ func (r *Registry) watch(c *call, topic string, read func() any) (any, error) {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	index := r.topics.at(topic)
-	c.stamp(index)
-	share, mine := r.kept.claim(c.key(), index)
+	now := r.topics.edition(topic)
+	c.stamp(now.index)
+	share, mine := r.kept.claim(c.key(), now)
 	if !mine {
 		return share, nil
 	}
@@ -70,25 +70,26 @@ type keeper struct {
 }
 
 // shared is an answer that is the same for everybody who asks with the same
-// options while the index stays. The first to ask makes it, the others wait.
+// options of the same edition. The first to ask makes it, the others wait.
 type shared struct {
-	index uint64
-	made  chan struct{} // closed when body and err are there
-	body  rendered
-	err   error
+	of   edition
+	made chan struct{} // closed when body and err are there
+	body rendered
+	err  error
 }
 
-// claim returns the answer to a query at an index, and whether the caller is the
-// one who has to make it.
-func (k *keeper) claim(key string, index uint64) (share *shared, mine bool) {
+// claim returns the answer to a query in an edition, and whether the caller is the
+// one who has to make it. Callers come in the order of editions: they hold the
+// registry's lock.
+func (k *keeper) claim(key string, of edition) (share *shared, mine bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.of[key]
-	if before != nil && before.index == index {
+	if before != nil && before.of == of {
 		return before, false
 	}
-	share = &shared{index: index, made: make(chan struct{})}
-	if len(key) > maxKeptKey || before != nil && before.index > index {
+	share = &shared{of: of, made: make(chan struct{})}
+	if len(key) > maxKeptKey {
 		return share, true
 	}
 	if k.of == nil || len(k.of) >= maxKept || k.bytes > maxKeptBytes {
