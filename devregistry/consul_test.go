@@ -221,6 +221,14 @@ func TestAnswersToWhatIsWrong(t *testing.T) {
 		{"PUT", "/v1/agent/check/pass/none", "", 404, "Unknown check ID"},
 		{"GET", "/v1/agent/service/register", "", 405, "method GET not allowed"},
 		{"POST", "/v1/catalog/services", "", 405, "method POST not allowed"},
+		{"GET", "/v1/health/service/", "", 400, "Missing service name"},
+		{"GET", "/v1/catalog/service/?tag=a", "", 400, "Missing service name"},
+		{"POST", "/v1/catalog/service/", "", 405, "method POST not allowed"},
+		{"GET", "/v1/health/checks/", "", 400, "Missing service name"},
+		{"GET", "/v1/health/node/", "", 400, "Missing node name"},
+		{"GET", "/v1/health/state/", "", 400, "Missing check state"},
+		{"GET", "/v1/catalog/node/", "", 400, "Missing node name"},
+		{"PUT", "/v1/session/renew/", "", 400, "Missing session"},
 		{"GET", "/v1/nonsense", "", 404, "Invalid URL path"},
 		{"GET", "/v1/query/a", "", 501, "it has no prepared queries"},
 		{"PUT", "/v1/catalog/register", "{}", 501, "it has one node"},
@@ -300,4 +308,21 @@ func FuzzRegistrationBody(f *testing.F) {
 		}
 		consistent(t, r)
 	})
+}
+
+// TestOptions: who asks is told the methods of a path.
+func TestOptions(t *testing.T) {
+	h := fresh(t).Handler()
+	for path, allow := range map[string]string{
+		"/v1/catalog/services":       "OPTIONS,GET",
+		"/v1/health/service/web":     "OPTIONS,GET",
+		"/v1/kv/a//b":                "OPTIONS,DELETE,GET,PUT",
+		"/v1/agent/service/register": "OPTIONS,PUT",
+	} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodOptions, path, nil))
+		if w.Code != 200 || w.Header().Get("Allow") != allow || w.Body.Len() > 0 {
+			t.Errorf("%s: %d, Allow %q, %q; want %q", path, w.Code, w.Header().Get("Allow"), w.Body, allow)
+		}
+	}
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,7 +18,11 @@ import (
 func (r *Registry) Handler() http.Handler {
 	mux := http.NewServeMux()
 	methods := map[string]map[string]handler{} // by path
-	for pattern, h := range r.routes() {
+	routes := r.routes()
+	for pattern, what := range nameless() {
+		routes[pattern] = func(*call) (any, error) { return nil, fail(http.StatusBadRequest, "Missing %s", what) }
+	}
+	for pattern, h := range routes {
 		method, path, _ := strings.Cut(pattern, " ")
 		if methods[path] == nil {
 			methods[path] = map[string]handler{}
@@ -67,8 +73,9 @@ func (r *Registry) endpoint(methods map[string]handler) http.Handler {
 		}
 		h, ok := methods[method]
 		if !ok {
-			for allowed := range methods {
-				w.Header().Add("Allow", allowed)
+			w.Header().Set("Allow", strings.Join(append([]string{http.MethodOptions}, slices.Sorted(maps.Keys(methods))...), ","))
+			if method == http.MethodOptions {
+				return
 			}
 			writeError(w, fail(http.StatusMethodNotAllowed, "method %s not allowed", req.Method))
 			return

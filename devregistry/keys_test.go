@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -276,6 +277,25 @@ func TestKeysLastUntilTheNextRun(t *testing.T) {
 		}
 		r.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPut, "/v1/kv/a", strings.NewReader("kept")))
 		ended()
+	}
+}
+
+// TestEmptyValues: a key without a value has null, as in Consul, in the next run too.
+func TestEmptyValues(t *testing.T) {
+	file := t.TempDir() + "/keys.json"
+	check0(t, os.WriteFile(file, []byte(`{"version":1,"entries":[{"Key":"kept","Value":"","CreateIndex":1,"ModifyIndex":1}]}`), 0o600))
+	r, err := New(Config{Keys: file})
+	check0(t, err)
+	h := r.Handler()
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPut, "/v1/kv/empty", nil))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPut, "/v1/txn", strings.NewReader(`[{"KV":{"Verb":"set","Key":"txn","Value":""}}]`)))
+	for _, path := range []string{"kv/empty?", "kv/txn?", "kv/kept?"} {
+		if code, body := ask(h, path); code != 200 || !strings.Contains(body, `"Value":null`) {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	if code, body := ask(h, "kv/empty?raw&"); code != 200 || body != "" {
+		t.Errorf("raw: %d %q", code, body)
 	}
 }
 

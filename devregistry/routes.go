@@ -49,6 +49,27 @@ func (r *Registry) routes() map[string]handler {
 	}
 }
 
+// nameless lists the paths that lack a name at their end, with what is missing in
+// Consul's words.
+func nameless() map[string]string {
+	return map[string]string{
+		"GET /v1/catalog/service/{$}":           "service name",
+		"GET /v1/catalog/node/{$}":              "node name",
+		"GET /v1/catalog/node-services/{$}":     "node name",
+		"GET /v1/health/service/{$}":            "service name",
+		"GET /v1/health/checks/{$}":             "service name",
+		"GET /v1/health/node/{$}":               "node name",
+		"GET /v1/health/state/{$}":              "check state",
+		"GET /v1/agent/health/service/id/{$}":   "serviceID",
+		"GET /v1/agent/health/service/name/{$}": "service Name",
+		"PUT /v1/agent/service/maintenance/{$}": "service ID",
+		"PUT /v1/session/destroy/{$}":           "session",
+		"PUT /v1/session/renew/{$}":             "session",
+		"GET /v1/session/info/{$}":              "session",
+		"GET /v1/session/node/{$}":              "node name",
+	}
+}
+
 // absent lists the parts of Consul's API that exist there and not here, with the
 // reason, which the answer gives too.
 func absent() map[string]string {

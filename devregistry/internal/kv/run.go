@@ -86,7 +86,7 @@ func (s *Store) load() error {
 	}
 	t := s.begin()
 	for _, e := range k.Entries {
-		e.Session = ""
+		e.Session, e.Value = "", orNull(e.Value)
 		t.index = max(t.index, e.ModifyIndex+1)
 		t.bytes += e.weight()
 		t.entries.Insert([]byte(e.Key), e)

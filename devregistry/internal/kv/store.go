@@ -37,6 +37,14 @@ type Entry struct {
 	ModifyIndex uint64
 }
 
+// orNull is a value that JSON tells as null when it is empty, as Consul does.
+func orNull(value []byte) []byte {
+	if len(value) == 0 {
+		return nil
+	}
+	return value
+}
+
 func (e *Entry) weight() int { return len(e.Key) + len(e.Value) }
 
 // Store holds entries and sessions. Its methods may be called from many

@@ -231,6 +231,7 @@ func (t *txn) unlock(op Op) ([]*Entry, error) {
 // wakes nobody.
 func (t *txn) put(e *Entry) ([]*Entry, error) {
 	e.CreateIndex, e.ModifyIndex = t.index, t.index
+	e.Value = orNull(e.Value)
 	before := t.get(e.Key)
 	bytes, keys := t.bytes+e.weight(), t.keys+1
 	if before != nil {
