@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/hashicorp/go-bexpr"
+	"github.com/hashicorp/go-bexpr/grammar"
 )
 
 // Bounds of a filter expression. The parser takes four times as long for each
@@ -19,7 +19,7 @@ const (
 // filter is a filter expression
 // (https://developer.hashicorp.com/consul/api-docs/features/filtering), or nil.
 // The names that it knows are those of the answer's JSON.
-type filter struct{ of *bexpr.Evaluator }
+type filter struct{ of condition }
 
 func newFilter(expression string) (*filter, error) {
 	if expression == "" {
@@ -28,7 +28,7 @@ func newFilter(expression string) (*filter, error) {
 	if len(expression) > maxFilter {
 		return nil, fail(http.StatusBadRequest, "Failed to create filter: the expression is longer than %d bytes", maxFilter)
 	}
-	of, err := bexpr.CreateEvaluator(expression, bexpr.WithMaxExpressions(maxSteps))
+	of, err := parseFilter(expression)
 	switch {
 	case err != nil && strings.Contains(err.Error(), "max number of expressions parsed"):
 		return nil, fail(http.StatusBadRequest, "Failed to create filter: the expression is nested too deeply")
@@ -36,6 +36,14 @@ func newFilter(expression string) (*filter, error) {
 		return nil, fail(http.StatusBadRequest, "Failed to create filter: %v", err)
 	}
 	return &filter{of}, nil
+}
+
+func parseFilter(expression string) (condition, error) {
+	tree, err := grammar.Parse("", []byte(expression), grammar.MaxExpressions(maxSteps))
+	if err != nil {
+		return nil, err
+	}
+	return compile(tree.(grammar.Expression))
 }
 
 // siftable is an answer that a filter can be laid over.
@@ -68,7 +76,11 @@ func final(answer any) any {
 }
 
 func (f *filter) matches(item any) (bool, error) {
-	ok, err := f.of.Evaluate(item)
+	return f.holds(&scope{item: reflect.ValueOf(item)})
+}
+
+func (f *filter) holds(s *scope) (bool, error) {
+	ok, err := f.of.holds(s)
 	if err != nil {
 		return false, fail(http.StatusBadRequest, "Failed to filter: %v", err)
 	}
@@ -115,9 +127,9 @@ func (t table[T]) sift(f *filter) (any, error) {
 	return kept, nil
 }
 
-// tried evaluates a filter over an empty item, so that an expression that names
-// what is not there is refused also while nothing is registered.
+// tried evaluates a filter over an example, so that an expression that names what
+// is not there is refused whatever is registered.
 func tried[T any](f *filter) error {
-	_, err := f.matches(reflect.New(reflect.TypeFor[T]()).Elem().Interface())
+	_, err := f.holds(&scope{item: example(reflect.TypeFor[T]()), strict: true})
 	return err
 }

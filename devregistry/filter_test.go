@@ -54,10 +54,19 @@ func ask(h http.Handler, path string) (code int, body string) {
 func TestFiltersThatAreRefused(t *testing.T) {
 	h := fresh(t).Handler()
 	for expression, text := range map[string]string{
-		`Port >`:         "Failed to create filter: 1:6",
-		`Nope == 1`:      `Failed to filter`,
-		`ID.x == 1`:      "Failed to filter",
-		`ID matches "["`: "regular expression",
+		`Port >`:                        "Failed to create filter: 1:6",
+		`Nope == 1`:                     `Failed to filter`,
+		`ID.x == 1`:                     "Failed to filter",
+		`ID matches "["`:                "regular expression",
+		`ID == "a" and Nope == 1`:       "there is no Nope",
+		`any Tags as t { t.x == 1 }`:    "there is no x in a string",
+		`all Meta as k, v { w == 1 }`:   "there is no w",
+		`TaggedAddresses.lan.Nope == 1`: "there is no Nope",
+		`Proxy.Upstreams.Nope == 1`:     "there is no Nope",
+		`any ID as x { x == 1 }`:        "not a list or a map",
+		`any Tags as t, t { t == 1 }`:   "name of both",
+		`Port == x`:                     "invalid syntax",
+		`80 in Port`:                    "in/contains operations",
 		strings.Repeat("(", 30) + "ID == a" + strings.Repeat(")", 30):         "nested too deeply",
 		"ID == a" + strings.Repeat(" and ID == b", 400):                       "longer than",
 		strings.Repeat("not ", 1000) + "ID == a or " + strings.Repeat("(", 9): "Failed to create filter",
@@ -75,7 +84,7 @@ func TestFiltersThatAreRefused(t *testing.T) {
 // its opposite for the others.
 func FuzzFilter(f *testing.F) {
 	for _, expression := range []string{`Service == "web"`, `v1 in Tags`, `Meta.team != a and not (Port == 80 or Tags is empty)`,
-		`any Tags as t { t == "v1" }`, `all Meta as k, v { v matches "^a" }`, `"/Meta/team" == "a"`, "ID == `x`", `Meta["a b"] is empty`} {
+		`any Tags as t { t == "v1" }`, `Proxy.Upstreams.LocalBindPort == 1 or TaggedAddresses.lan.Port != 1`, `all Tags as i, t { i == 0 and any Meta as k { k in t } }`, `all Meta as k, v { v matches "^a" }`, `"/Meta/team" == "a"`, "ID == `x`", `Meta["a b"] is empty`} {
 		f.Add(expression)
 	}
 	r := fresh(f)
