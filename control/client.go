@@ -46,6 +46,9 @@ func (s *Silent) Error() string {
 	return who + " and does not answer: nothing for " + s.After.String()
 }
 
+// clientHost is the host that clients name; people with curl say localhost.
+const clientHost = "mesh"
+
 // patience is how long the daemon may take to begin an answer.
 const patience = 20 * time.Second
 
@@ -295,7 +298,7 @@ func endedJustNow(err error) bool {
 
 // do sends a request and turns an answer that is no success into an error.
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://mesh"+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+clientHost+path, body)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -329,6 +330,26 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 		var silent *Silent
 		if err := ask(); !errors.As(err, &silent) || goruntime.GOOS == "linux" && silent.PID != os.Getpid() {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTheSocketHasAHost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	c := served(t, newFake(), path)
+	for host, want := range map[string]int{clientHost: 200, "localhost": 200, "attacker.example": 403, "127.0.0.1": 403, "0.0.0.0": 403} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/v1/status", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		res, err := c.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: %s, want %d", host, res.Status, want)
 		}
 	}
 }

@@ -72,7 +72,19 @@ var ErrRunning = errors.New("mesh runs in this workspace already")
 // Serve answers on ln until ctx ends.
 func Serve(ctx context.Context, ln net.Listener, w Workspace) error {
 	s := &server{w: w}
-	return serve.HTTP(ctx, &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}, ln)
+	return serve.HTTP(ctx, &http.Server{Handler: ownHost(s.routes()), ReadHeaderTimeout: 10 * time.Second}, ln)
+}
+
+// ownHost refuses requests that were meant for somebody else: a relay that leads to the
+// socket is none of ours.
+func ownHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != clientHost && r.Host != "localhost" {
+			http.Error(w, "this is the control socket of mesh, not "+strconv.Quote(r.Host)+": ask for http://localhost", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 type server struct{ w Workspace }

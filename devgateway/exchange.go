@@ -35,6 +35,7 @@ type exchange struct {
 	endpoint *endpoint   // where it is, or was tried last
 	held     bool        // it is counted in there
 	tries    int         // how often it was sent again
+	web      *webCall    // nil: it is no gRPC-Web
 	sent     *repeatable // the request's body; nil: it has none
 	written  atomic.Bool // net/http's client has sent its head to an instance
 	server   any         // what accepted it; known of streams only

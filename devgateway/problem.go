@@ -44,7 +44,11 @@ func (p *problem) write(w http.ResponseWriter, r *http.Request, x *exchange) {
 		h.Set("WWW-Authenticate", x.challenge(p))
 	}
 	if isGRPC(r.Header) {
-		p.writeGRPC(w, r)
+		kind := r.Header.Get("Content-Type")
+		if x.web != nil {
+			kind = x.web.kind
+		}
+		p.writeGRPC(w, kind)
 		return
 	}
 	body, _ := json.Marshal(problemBody{ // strings and a number cannot fail
@@ -115,9 +119,9 @@ func (p *problem) grpcStatus() string {
 
 // writeGRPC answers with a status and nothing else: HTTP 200, and the
 // trailers as headers ("Trailers-Only"), which gRPC-Web reads as well.
-func (p *problem) writeGRPC(w http.ResponseWriter, r *http.Request) {
+func (p *problem) writeGRPC(w http.ResponseWriter, kind string) {
 	h := w.Header()
-	h.Set("Content-Type", r.Header.Get("Content-Type"))
+	h.Set("Content-Type", kind)
 	h.Set("Grpc-Status", p.grpcStatus())
 	h.Set("Grpc-Message", url.PathEscape(p.cause))
 	w.WriteHeader(http.StatusOK)

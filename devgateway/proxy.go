@@ -30,6 +30,9 @@ func (x *exchange) forward(r *http.Request) {
 		x.watchBody(r)
 		x.limitTime()
 	}
+	if x.web = webCallOf(r.Header); x.web != nil {
+		x.web.toGRPC(r)
+	}
 	res, err := x.send(x.outgoing(r))
 	switch {
 	case err != nil:
@@ -50,11 +53,14 @@ func (x *exchange) forward(r *http.Request) {
 func (x *exchange) answer(res *http.Response) {
 	defer res.Body.Close()
 	hopByHop(res.Header)
+	if x.web != nil {
+		x.web.fromGRPC(res)
+	}
 	x.arrived(res)
 	h := x.w.Header()
 	add(h, res.Header)
 	announced := len(res.Trailer)
-	if announced > 0 {
+	if announced > 0 && x.web == nil {
 		h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(res.Trailer)), ", ")}
 	}
 	x.w.WriteHeader(res.StatusCode)
@@ -65,6 +71,10 @@ func (x *exchange) answer(res *http.Response) {
 	res.Body.Close() // net/http's fills Trailer
 	x.judgeTrailer(res)
 	if len(res.Trailer) == 0 {
+		return
+	}
+	if x.web != nil && isGRPC(res.Header) {
+		_ = x.write(x.web.lastFrame(res.Trailer)) // a client that left
 		return
 	}
 	// A body that was sent in chunks can have trailers; net/http would give a short

@@ -47,7 +47,7 @@ func (x *exchange) observe(r *http.Request) {
 	record := Record{
 		Start: x.start, Duration: time.Since(x.start),
 		Caller: x.caller, Callee: x.callee, Protocol: r.Proto, Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		Status: x.w.status(), GRPC: grpcStatusOf(x.w.Header()), Stream: x.stream, Retries: x.tries,
+		Status: x.w.status(), GRPC: x.grpcStatus(), Stream: x.stream, Retries: x.tries,
 		RequestBytes: max(r.ContentLength, 0), ResponseBytes: x.w.bytes,
 		TraceID: x.trace.idText(), SpanID: x.trace.spanText(), ParentID: x.trace.parentText(),
 	}
@@ -64,6 +64,13 @@ func (x *exchange) observe(r *http.Request) {
 		record.Cause = x.problem.cause
 	}
 	x.g.config.Observe(record)
+}
+
+func (x *exchange) grpcStatus() string {
+	if x.web != nil && x.web.status != "" {
+		return x.web.status
+	}
+	return grpcStatusOf(x.w.Header())
 }
 
 func grpcStatusOf(h http.Header) string {
