@@ -4,19 +4,51 @@ import (
 	"slices"
 
 	"github.com/ebef7166/mesh/internal/gomod"
+	"github.com/ebef7166/mesh/manifest"
 )
 
-// readModules reads the modules of a go.work. What cannot be read is left out:
-// go build says what is wrong with it.
-func readModules(dir string) []gomod.Module {
+// readModules reads the modules that services are built from: those of the go.work
+// in dir, those that services elsewhere lie in, and all that these replace by a
+// folder. What cannot be read is left out: go build says what is wrong with it.
+func readModules(dir string, services []*manifest.Service) []gomod.Module {
 	members, _ := gomod.Members(dir)
+	todo := slices.Clone(members)
+	for _, s := range services {
+		if s.Go != "" && !slices.ContainsFunc(members, func(member string) bool { return below(s.Dir, member) }) {
+			todo = append(todo, gomod.Root(s.Dir))
+		}
+	}
 	var modules []gomod.Module
-	for _, at := range members {
-		if m, err := gomod.Read(at); err == nil && m.Path != "" {
+	seen := map[string]bool{"": true}
+	for ; len(todo) > 0; todo = todo[1:] {
+		if seen[todo[0]] {
+			continue
+		}
+		seen[todo[0]] = true
+		if m, err := gomod.Read(todo[0]); err == nil && m.Path != "" {
 			modules = append(modules, m)
+			todo = append(todo, m.Replaced...)
 		}
 	}
 	return modules
+}
+
+// outerModules are the folders of the modules outside dir that some Go service is
+// built from.
+func outerModules(dir string, modules []gomod.Module, services []*manifest.Service) []string {
+	var dirs []string
+	for i := range modules {
+		m := &modules[i]
+		if !below(m.Dir, dir) && slices.ContainsFunc(services, func(s *manifest.Service) bool { return builtFrom(s, modules, m) }) {
+			dirs = append(dirs, m.Dir)
+		}
+	}
+	return dirs
+}
+
+func builtFrom(s *manifest.Service, modules []gomod.Module, m *gomod.Module) bool {
+	own := moduleOf(modules, s.Dir)
+	return s.Go != "" && own != nil && needs(modules, own, m)
 }
 
 // moduleOf is the module in whose folder path lies, the innermost; nil: none.
@@ -36,12 +68,12 @@ func needs(modules []gomod.Module, from, to *gomod.Module) bool {
 	for len(todo) > 0 {
 		m := todo[0]
 		todo = todo[1:]
-		if m.Path == to.Path {
+		if m.Dir == to.Dir {
 			return true
 		}
 		for i := range modules {
-			if other := &modules[i]; !seen[other.Path] && slices.Contains(m.Requires, other.Path) {
-				seen[other.Path] = true
+			if other := &modules[i]; !seen[other.Dir] && (slices.Contains(m.Requires, other.Path) || slices.Contains(m.Replaced, other.Dir)) {
+				seen[other.Dir] = true
 				todo = append(todo, other)
 			}
 		}

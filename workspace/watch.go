@@ -20,14 +20,14 @@ import (
 )
 
 // watch rebuilds what a save affects until ctx ends, in the workspace's folder
-// and in those of services that lie elsewhere.
+// and in those of services and their modules that lie elsewhere.
 func (w *Workspace) watch(ctx context.Context) error {
 	for ctx.Err() == nil {
 		roots := w.watched()
 		trees, cancel := context.WithCancel(ctx)
 		var watching sync.WaitGroup
 		for _, root := range roots {
-			tree := &watch.Tree{Root: root, Ignore: w.ignored, Keep: w.kept}
+			tree := &watch.Tree{Root: root, Ignore: w.ignoredIn(root, roots), Keep: w.kept}
 			changed := func() {
 				if !slices.Equal(w.watched(), roots) {
 					cancel() // a manifest moved a service
@@ -60,16 +60,30 @@ func watchError(err error) string {
 	return err.Error()
 }
 
-// watched are the folders to watch, sorted.
+// watched are the folders to watch, sorted: none lies in another, but for the
+// workspace's own, which may lie in a module.
 func (w *Workspace) watched() []string {
-	roots := []string{w.Manifest().Dir}
-	for _, s := range w.running() {
-		if !slices.ContainsFunc(roots, func(root string) bool { return below(s.Dir, root) }) {
-			roots = append(roots, s.Dir)
+	dir, services := w.Manifest().Dir, w.running()
+	folders := outerModules(dir, readModules(dir, services), services)
+	for _, s := range services {
+		folders = append(folders, s.Dir)
+	}
+	roots := []string{dir}
+	for _, folder := range slices.Sorted(slices.Values(folders)) { // the outer before the inner
+		if !slices.ContainsFunc(roots, func(root string) bool { return below(folder, root) }) {
+			roots = append(roots, folder)
 		}
 	}
 	slices.Sort(roots)
 	return roots
+}
+
+// ignoredIn is what does not count below one of the folders that are watched: what
+// lies below another of them is told of there.
+func (w *Workspace) ignoredIn(root string, roots []string) func(path string, dir bool) bool {
+	return func(path string, dir bool) bool {
+		return path != root && slices.Contains(roots, path) || w.ignored(path, dir)
+	}
 }
 
 func below(path, dir string) bool {
@@ -106,7 +120,8 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 }
 
 func (s *saves) prepare(paths []string) {
-	all, modules := s.Manifest().Services, readModules(s.Manifest().Dir)
+	all := s.Manifest().Services
+	modules := readModules(s.Manifest().Dir, all)
 	changed := affected(all, s.running(), modules, paths)
 	var names []string
 	for _, svc := range s.running() {

@@ -380,6 +380,24 @@ func TestAffected(t *testing.T) {
 	}
 }
 
+// One module without a go.work: each service in it may import the folder of another.
+func TestAffectedInOneModule(t *testing.T) {
+	services := []*manifest.Service{{Name: "api", Dir: "/w/services/api", Go: "."}, {Name: "back", Dir: "/w/services/back", Go: "."}, {Name: "py", Dir: "/w/services/py"}}
+	modules := []gomod.Module{{Dir: "/w", Path: "example.com/mono"}}
+	for path, want := range map[string]string{
+		"/w/services/back/types/t.go": "api back",
+		"/w/lib/l.go":                 "api back",
+		"/w/go.mod":                   "api back",
+		"/w/services/py/app.py":       "py",
+		"/w/services/back/README.md":  "",
+	} {
+		names := slices.Sorted(maps.Keys(affected(services, services, modules, []string{path})))
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	m, err := manifest.Load(writeChain(t))
 	if err != nil {

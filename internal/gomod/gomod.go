@@ -68,6 +68,45 @@ func Read(dir string) (Module, error) {
 	return m, nil
 }
 
+// Root is the folder of the module that dir lies in: dir, or the nearest above it
+// that has a go.mod, as the go command looks for it; "" where none has. It is
+// spelled as dir is, unless a symbolic link makes another folder the one above.
+func Root(dir string) string {
+	found := above(dir)
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil || real == dir {
+		return found
+	}
+	if is := above(real); !same(is, found) {
+		return is
+	}
+	return found
+}
+
+// above is dir or the nearest folder above it with a go.mod; "" is none. One in
+// the folder for temporary files is none, as for the go command.
+func above(dir string) string {
+	for {
+		if info, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && !info.IsDir() {
+			if dir == filepath.Clean(os.TempDir()) {
+				return ""
+			}
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return ""
+		}
+		dir = up
+	}
+}
+
+func same(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
 // Absolute is a path of a go.work or go.mod in base.
 func Absolute(base, path string) string {
 	at := filepath.FromSlash(path)

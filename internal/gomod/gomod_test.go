@@ -49,3 +49,32 @@ func TestRead(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestRoot(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "go.mod"), "module example.com/one\n")
+	write(t, filepath.Join(dir, "own", "go.mod"), "module example.com/own\n")
+	write(t, filepath.Join(elsewhere, "go.mod"), "module example.com/elsewhere\n")
+	for _, name := range []string{"cmd/api", "own/sub"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(elsewhere, "cmd", "main.go"), "package main\n")
+	for link, to := range map[string]string{"link": filepath.Join(elsewhere, "cmd"), "spelled": dir} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at, want := range map[string]string{"": "", "cmd/api": "", "own": "own", "own/sub": "own", "spelled/cmd/api": "spelled", "link": elsewhere} {
+		if !filepath.IsAbs(want) {
+			want = filepath.Join(dir, want)
+		}
+		if got := Root(filepath.Join(dir, at)); !same(got, want) || at != "link" && got != want {
+			t.Errorf("%s: %s, want %s", at, got, want)
+		}
+	}
+	if got := Root(t.TempDir()); got != "" {
+		t.Errorf("without a go.mod: %s", got)
+	}
+}

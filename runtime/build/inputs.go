@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -68,7 +69,7 @@ func (r *round) modules() []string {
 		todo = r.members()
 	} else {
 		for _, s := range r.services {
-			todo = append(todo, s.Dir)
+			todo = append(todo, cmp.Or(gomod.Root(s.Dir), s.Dir)) // one module may hold many services
 		}
 	}
 	found := map[string]bool{}
