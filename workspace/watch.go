@@ -60,8 +60,9 @@ func watchError(err error) string {
 	return err.Error()
 }
 
-// watched are the folders to watch, sorted: none lies in another, but for the
-// workspace's own, which may lie in a module.
+// watched are the folders to watch, sorted. None lies in another, but for the
+// workspace's own, which may lie in a module, and those that a symbolic link leads
+// to, since links are not followed.
 func (w *Workspace) watched() []string {
 	dir, services := w.Manifest().Dir, w.running()
 	folders := outerModules(dir, readModules(dir, services), services)
@@ -70,12 +71,22 @@ func (w *Workspace) watched() []string {
 	}
 	roots := []string{dir}
 	for _, folder := range slices.Sorted(slices.Values(folders)) { // the outer before the inner
-		if !slices.ContainsFunc(roots, func(root string) bool { return below(folder, root) }) {
+		if !slices.ContainsFunc(roots, func(root string) bool { return reaches(root, folder) }) {
 			roots = append(roots, folder)
 		}
 	}
 	slices.Sort(roots)
 	return roots
+}
+
+// reaches reports that folder lies below root, with no symbolic link in between.
+func reaches(root, folder string) bool {
+	if !below(folder, root) {
+		return false
+	}
+	from, errFrom := filepath.EvalSymlinks(root)
+	to, errTo := filepath.EvalSymlinks(folder)
+	return errFrom != nil || errTo != nil || to == filepath.Join(from, strings.TrimPrefix(folder, root))
 }
 
 // ignoredIn is what does not count below one of the folders that are watched: what

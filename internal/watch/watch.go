@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/ebef7166/mesh/internal/walk"
 )
 
 // How long changes are gathered: for Early, so that the steps of one write are
@@ -123,7 +125,7 @@ func (t *Tree) take(event fsnotify.Event) bool {
 // add watches dir and all folders below it, and with note also notes the files
 // that are there.
 func (t *Tree) add(dir string, note bool) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	return walk.Dir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 			return nil // gone meanwhile, or not ours to see

@@ -179,3 +179,16 @@ func TestGitignore(t *testing.T) {
 	told("x.gen")
 	told("out/deep")
 }
+
+// A root that is a symbolic link is watched, and told of as it was given.
+func TestALinkIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "real", "sub", "a.go"))
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("real", link); err != nil {
+		t.Fatal(err)
+	}
+	changes := run(t, &Tree{Root: link})
+	write(t, filepath.Join(dir, "real", "sub", "a.go"))
+	sees(t, changes, filepath.Join(link, "sub", "a.go"))
+}

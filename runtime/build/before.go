@@ -22,7 +22,7 @@ type before struct {
 // look reads what lies in a folder; nil where that is too much to be known.
 func look(dir string) *before {
 	b := &before{dir: dir, found: map[string]string{}}
-	err := walk(dir, func(path string, d fs.DirEntry) (err error) {
+	err := below(dir, func(path string, d fs.DirEntry) (err error) {
 		if len(b.found) > fingerprintFiles {
 			return errTooMany
 		}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/ebef7166/mesh/internal/gomod"
+	"github.com/ebef7166/mesh/internal/walk"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
@@ -92,7 +93,7 @@ func (r *round) modules() []string {
 
 // hashTree takes in the files below dir, hidden folders aside.
 func hashTree(h hash.Hash, dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	return walk.Dir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil // gone meanwhile

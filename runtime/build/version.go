@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/ebef7166/mesh/internal/walk"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -65,7 +66,7 @@ const (
 func fingerprint(dir string) (string, error) {
 	h := sha256.New()
 	files := 0
-	err := walk(dir, func(path string, d fs.DirEntry) error {
+	err := below(dir, func(path string, d fs.DirEntry) error {
 		if !d.Type().IsRegular() || manifest.IsManifest(path) { // which a plan looks at by itself
 			return nil
 		}
@@ -77,10 +78,10 @@ func fingerprint(dir string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:8]), err
 }
 
-// walk calls see with all that lies below dir and may be read, dir first. Of hidden
+// below calls see with all that lies below dir and may be read, dir first. Of hidden
 // folders and node_modules it sees that they are there alone.
-func walk(dir string, see func(path string, d fs.DirEntry) error) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+func below(dir string, see func(path string, d fs.DirEntry) error) error {
+	return walk.Dir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
 			return nil // gone meanwhile, or not ours to read
