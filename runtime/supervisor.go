@@ -257,7 +257,7 @@ func (s *Supervisor) each(names []string, do func(*unit)) error {
 // below it returns once the service has been told; the error is for a name that
 // is not known, and then nothing was told.
 func (s *Supervisor) Start(names ...string) error {
-	return s.each(names, func(u *unit) { u.tell(u.start); s.retryBuild(u) })
+	return s.each(names, func(u *unit) { s.again(u, u.idle) })
 }
 
 // Stop stops services; they stay stopped until Start.
@@ -265,9 +265,32 @@ func (s *Supervisor) Stop(names ...string) error {
 	return s.each(names, func(u *unit) { u.tell(u.stop) })
 }
 
-// Restart replaces every instance by a new one of the same code.
+// Restart replaces every instance by a new one of the same code. A task is run once
+// more, from the newest code: saves do not build it.
 func (s *Supervisor) Restart(names ...string) error {
-	return s.each(names, func(u *unit) { u.tell(u.restart); s.retryBuild(u) })
+	return s.each(names, func(u *unit) { s.again(u, func() bool { return true }) })
+}
+
+// again starts a service anew where due says so, on the unit's goroutine.
+func (s *Supervisor) again(u *unit, due func() bool) {
+	if u.manifest().Kind != manifest.KindTask {
+		u.tell(func() {
+			if due() {
+				u.restart()
+			}
+		})
+		s.retryBuild(u)
+		return
+	}
+	run := false
+	u.tell(func() {
+		if run = due(); run {
+			u.rerun()
+		}
+	})
+	if run {
+		s.requestBuild([]*manifest.Service{u.manifest()}, false)
+	}
 }
 
 // retryBuild builds what could not be built: an image may be there now.

@@ -133,11 +133,8 @@ func (u *unit) gone() bool { return u.removed && len(u.instances) == 0 }
 
 // Commands.
 
-func (u *unit) start() {
-	if u.stopped || u.anyFailed() {
-		u.restart()
-	}
-}
+// idle reports that nothing runs that was not meant to end.
+func (u *unit) idle() bool { return u.stopped || u.anyFailed() }
 
 func (u *unit) stop() {
 	u.stopped = true
@@ -153,6 +150,18 @@ func (u *unit) restart() {
 	u.restarts++
 	u.sup.table.service(u.name, func(s *Service) { s.Stopped, s.Rejected = false, "" })
 }
+
+// rerun has a task run once more when it is built.
+func (u *unit) rerun() {
+	u.respecify(u.service, u.replicas)
+	u.restart()
+	u.sup.table.service(u.name, func(s *Service) { s.Building, s.BuildError = true, "" })
+	if u.live() == 0 {
+		u.placeholders(Building, "") // at once: the run before is not to be taken for this one
+	}
+}
+
+func (u *unit) task() bool { return u.service.Kind == manifest.KindTask }
 
 func (u *unit) scale(replicas int) {
 	u.replicas = replicas
@@ -234,13 +243,16 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 		return
 	}
 	if u.artifact == nil {
-		if len(u.instances) == 0 { // else it still runs elsewhere
+		if len(u.instances) == 0 || u.task() && u.live() == 0 { // else it still runs elsewhere
 			u.unbuilt()
 		}
 		return
 	}
 	if len(u.instances) == 0 && !u.service.External() && !u.awaitDependencies(work) {
 		return
+	}
+	if u.task() && !u.begun() && u.building() {
+		return // it runs once: from what is being saved
 	}
 	r := &roll{unit: u, ctx: ctx, wg: wg}
 	r.roll(work)
@@ -366,12 +378,29 @@ func (u *unit) live() int {
 	return n
 }
 
+// generation is what is wanted. Newer code makes no other of a task, which is to run
+// to its end: that is for the next time.
 func (u *unit) generation() generation {
 	g := generation{spec: u.spec, restart: u.restarts}
-	if u.artifact != nil {
+	if u.artifact != nil && !u.task() {
 		g.artifact = u.artifact.identity()
 	}
 	return g
+}
+
+// begun reports that an instance of what is wanted has been made.
+func (u *unit) begun() bool {
+	for _, in := range u.instances {
+		if in.gen == u.generation() {
+			return true
+		}
+	}
+	return false
+}
+
+func (u *unit) building() bool {
+	now, _ := u.sup.table.only(u.name).Service(u.name)
+	return now.Building
 }
 
 // stopEach stops instances at once and waits for all of them, or for work to

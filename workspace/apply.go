@@ -78,7 +78,7 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 		return &manifest.UnknownService{Name: name, Known: m.Names()}
 	}
 	if slices.Contains(w.running(), task) {
-		return w.supervisor.Restart(name)
+		return w.supervisor.Restart(name) // which builds it first
 	}
 	observed := w.observed([]*manifest.Service{task})
 	if err := w.join(ctx, []*manifest.Service{task}); err != nil {

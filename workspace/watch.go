@@ -16,6 +16,7 @@ import (
 	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/internal/watch"
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
 )
 
@@ -130,16 +131,18 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 	s.prepare(paths)
 }
 
+// prepare builds what is affected, but for tasks that have begun: these run to their
+// end, and from the newest code when they are run the next time.
 func (s *saves) prepare(paths []string) {
 	all := s.Manifest().Services
 	modules := readModules(s.Manifest().Dir, all)
 	changed := affected(all, s.running(), modules, paths)
 	var names []string
 	for _, svc := range s.running() {
-		file := changed[svc.Name]
-		if file != "" && !svc.Build.Empty() {
-			file = affected(all, []*manifest.Service{svc}, modules, s.builder.Changed(svc, paths))[svc.Name]
+		if changed[svc.Name] == "" || svc.Kind == manifest.KindTask && s.begun(svc.Name) {
+			continue
 		}
+		file := affected(all, []*manifest.Service{svc}, modules, s.counted(svc, paths))[svc.Name]
 		if file != "" && s.reload(svc, file) {
 			names = append(names, svc.Name)
 		}
@@ -149,11 +152,23 @@ func (s *saves) prepare(paths []string) {
 	}
 }
 
+// counted are those of paths that were not written by the service itself, as far as
+// that is known.
+func (s *saves) counted(svc *manifest.Service, paths []string) []string {
+	if !svc.Build.Empty() {
+		paths = s.builder.Changed(svc, paths)
+	}
+	return s.storms.counting(svc, s.Manifest().Dir, paths)
+}
+
+// begun reports that something of a service has been started.
+func (s *saves) begun(service string) bool {
+	return slices.ContainsFunc(s.supervisor.Look(service).Instances, func(i runtime.Instance) bool { return i.StartedAt != nil })
+}
+
 // reload says in the service's log why it is built anew; false when it is not.
 func (s *saves) reload(svc *manifest.Service, file string) bool {
-	if rel, err := filepath.Rel(s.Manifest().Dir, file); err == nil {
-		file = rel
-	}
+	file = within(s.Manifest().Dir, file)
 	ok := !svc.Build.Empty() && s.building(svc.Name) // all that comes meanwhile makes for one build more
 	if !ok {
 		var say string

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -483,6 +484,18 @@ func TestAServiceThatWritesItsOwnFilesIsCalmed(t *testing.T) {
 	}
 	if ok, say := s.allow(py, "out.data", last); ok || say != "" || len(s.said()) != 1 {
 		t.Errorf("said twice: %v %q", ok, say)
+	}
+	if ok, _ := s.allow(py, "app.py", last); !ok {
+		t.Error("a save of another kind is ignored, too")
+	}
+	if left := s.counting(py, "/w", []string{"/w/app.py", "/w/out.data"}); !slices.Equal(left, []string{"/w/app.py"}) {
+		t.Errorf("%v", left)
+	}
+	for i := range 3 * stormReloads { // under a new name each time
+		s.allow(py, fmt.Sprintf("tmp%d/file", i), last)
+	}
+	if ok, _ := s.allow(py, "app.py", last); ok || len(s.said()) != 2 {
+		t.Errorf("never calmed: %q", s.said())
 	}
 	for _, other := range []*manifest.Service{{Name: "golang", Go: "."}, {Name: "knows", Watch: manifest.Strings{"*.data"}}} {
 		for range 3 * stormReloads {
