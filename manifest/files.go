@@ -32,6 +32,23 @@ func (c *checker) files() {
 	}
 }
 
+// EnvFileName is the file of variables that is read where it is there.
+const EnvFileName = ".env"
+
+// EnvFiles are the files of variables in the service's own folder, in the order in
+// which they are read: .env first, which need not be there. A service with an empty
+// env_file has none, and is not told the workspace's either.
+func (s *Service) EnvFiles() []string {
+	if s.EnvFile != nil && len(s.EnvFile) == 0 {
+		return nil
+	}
+	files := []string{filepath.Join(s.Dir, EnvFileName)}
+	for _, name := range s.EnvFile {
+		files = append(files, filepath.Join(s.Dir, name))
+	}
+	return files
+}
+
 func (c *checker) envFiles() {
 	for i, name := range c.s.EnvFile {
 		c.file([]any{"env_file", i}, name)

@@ -61,12 +61,13 @@ type Observed map[string]ObservedService
 
 // ObservedService is one service as it was last planned.
 type ObservedService struct {
-	Spec     string // of SpecHash
-	External bool   // it runs elsewhere
-	Replicas int
-	Stopped  bool   // by a person
-	Down     string // why it does not run although it was wanted; "" when it does
-	Outdated string // why what it was told at its start is not so any more; "" when it is
+	Spec        string // of SpecHash
+	External    bool   // it runs elsewhere
+	Replicas    int
+	Stopped     bool   // by a person
+	Down        string // why it does not run although it was wanted; "" when it does
+	Outdated    string // why what it was told at its start is not so any more; "" when it is
+	Environment string // what of its environment was changed since; "" is nothing. What builds it may read it, too
 }
 
 // SpecHash identifies everything in a manifest that an instance is started with.
@@ -111,6 +112,8 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 		op.Action, op.Cause = StartService, notThere(s)
 	case now.Spec != SpecHash(s):
 		op.Action, op.Cause = ReplaceService, changed(s, now)
+	case now.Environment != "":
+		op.Action, op.Cause = ReplaceService, now.Environment
 	case now.Down != "":
 		op.Action, op.Cause = RestartService, now.Down
 	case now.Outdated != "":

@@ -59,6 +59,11 @@ func TestPlan(t *testing.T) {
 			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Outdated: "the first container joins"}
 			return o
 		}(), "restart  b (the first container joins)"},
+		{"one is told something else by its .env", []*manifest.Service{a, b, c}, func() Observed {
+			o := seen(a, b, c)
+			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Down: "it has failed", Environment: "its .env changed"}
+			return o
+		}(), "replace  b (its .env changed)"},
 		{"routes restart nothing", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Routes = []manifest.Route{{Path: "/x"}} }), c}, seen(a, b, c),
 			"nothing to do"},
 		{"a cycle ends", []*manifest.Service{svc("x", after(manifest.Dependencies{"y": manifest.Started})), svc("y", after(manifest.Dependencies{"x": manifest.Started}))}, nil,

@@ -168,10 +168,11 @@ func (u *unit) scale(replicas int) {
 	u.sup.table.service(u.name, func(s *Service) { s.Replicas = replicas })
 }
 
-// respecify gives the unit another manifest. What was built for the one before is of no
-// use: its command, too, came from there.
+// respecify gives the unit another manifest, or has it replaced from the same one. What
+// was built for the one before is of no use: its command, too, came from there.
 func (u *unit) respecify(s *manifest.Service, replicas int) {
 	u.artifact, u.buildErr = ready(s), nil
+	u.restarts++
 	u.mu.Lock()
 	u.service = s
 	u.mu.Unlock()

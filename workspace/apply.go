@@ -29,6 +29,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	c.leaveOthers(observed)
 	if saved {
 		leaveAsSet(observed, w.Manifest(), m)
+		leaveManual(selected, observed)
 	}
 	if err := w.join(ctx, selected); err != nil {
 		return nil, err
@@ -110,6 +111,7 @@ func (w *Workspace) Plan(m *manifest.Workspace, sel manifest.Selection) (runtime
 // processes have to be told other addresses.
 func (w *Workspace) observed(services []*manifest.Service) runtime.Observed {
 	all := w.supervisor.Observed()
+	w.compareVariables(services, all)
 	if !w.joins(services) {
 		return all
 	}

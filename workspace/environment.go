@@ -6,12 +6,9 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/subosito/gotenv"
 
 	"github.com/ebef7166/mesh/manifest"
 )
@@ -48,6 +45,9 @@ func (e environment) Address(s *manifest.Service, instance string) (string, erro
 
 // Environ implements runtime.Environment.
 func (e environment) Environ(s *manifest.Service, instance, address string) ([]string, error) {
+	if instance != "" {
+		e.ws.told.note(s.Name, instance, e.ws.variablesID(s)) // before they are read: what is saved meanwhile is new
+	}
 	vars, err := e.ws.Env(s)
 	if err != nil {
 		return nil, err
@@ -120,14 +120,12 @@ func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
 			v.Values[name] = value
 		}
 	}
-	var files []string
-	if s.EnvFile == nil || len(s.EnvFile) > 0 {
-		files = []string{filepath.Join(w.Manifest().Dir, ".env"), filepath.Join(s.Dir, ".env")}
+	files, err := w.fromFiles(s)
+	if err != nil {
+		return nil, err
 	}
-	for i, path := range slices.Concat(files, inDir(s.Dir, s.EnvFile)) {
-		if err := v.file(path, i >= len(files)); err != nil {
-			return nil, err
-		}
+	for name, value := range files {
+		v.secret(name, value) // it may be one
 	}
 	if err := w.table(s, v); err != nil {
 		return nil, err
@@ -136,40 +134,12 @@ func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
 	return v, nil
 }
 
-func inDir(dir string, names []string) []string {
-	paths := make([]string, len(names))
-	for i, name := range names {
-		paths[i] = filepath.Join(dir, name)
-	}
-	return paths
-}
-
 func fromHost(name string, s *manifest.Service) bool {
 	if s.Container() {
 		return slices.Contains(containerVariables, name) || slices.Contains(s.EnvFromHost, name) || strings.HasPrefix(name, "LC_")
 	}
 	return slices.Contains(hostVariables, name) || slices.Contains(s.EnvFromHost, name) ||
 		slices.ContainsFunc(hostPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
-}
-
-// file reads a file of variables. What it sets may be secret and is treated so.
-func (v *Variables) file(path string, must bool) error {
-	f, err := os.Open(path)
-	if err != nil {
-		if must {
-			return fmt.Errorf("env_file: %w", err)
-		}
-		return nil
-	}
-	defer f.Close()
-	values, err := gotenv.StrictParse(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for name, value := range values {
-		v.secret(name, value)
-	}
-	return nil
 }
 
 // client tells a service its own client. At an issuer of one's own there is none

@@ -107,21 +107,21 @@ func below(path, dir string) bool {
 // and new versions swapped in when whoever saves is done.
 type saves struct {
 	*Workspace
-	applied   func() // a manifest was applied
-	manifests bool   // one of them was saved in this burst
+	applied func() // a manifest was applied
+	apply   bool   // one of them was saved in this burst, or what a service is told
 }
 
 // Early implements watch.Changes.
 func (s *saves) Early(_ context.Context, paths []string) {
-	s.manifests = slices.ContainsFunc(paths, s.tellsManifests)
+	s.apply = slices.ContainsFunc(paths, s.isApplied)
 	s.prepare(paths)
 }
 
 // Settled implements watch.Changes.
 func (s *saves) Settled(ctx context.Context, paths []string) {
 	defer s.supervisor.Settled()
-	if s.manifests || slices.ContainsFunc(paths, s.tellsManifests) {
-		s.manifests = false
+	if s.apply || slices.ContainsFunc(paths, s.isApplied) {
+		s.apply = false
 		if _, err := s.Reload(ctx); err != nil {
 			s.log.Error("the manifest is not applied: " + err.Error())
 			return
@@ -205,8 +205,7 @@ func (w *Workspace) ignored(path string, dir bool) bool {
 
 // kept is what counts although it is not committed.
 func (w *Workspace) kept(path string, _ bool) bool {
-	base := filepath.Base(path)
-	return manifest.IsManifest(path) || base == ".env" || w.explicit(path)
+	return manifest.IsManifest(path) || filepath.Base(path) == manifest.EnvFileName || w.tellsVariables(path) || w.explicit(path)
 }
 
 // explicit reports whether path lies in the folder of a service that says itself
@@ -214,6 +213,11 @@ func (w *Workspace) kept(path string, _ bool) bool {
 func (w *Workspace) explicit(path string) bool {
 	owner := ownerOf(w.running(), path)
 	return owner != nil && len(owner.Watch) > 0
+}
+
+// isApplied reports that a path is of what Reload applies.
+func (w *Workspace) isApplied(path string) bool {
+	return w.tellsManifests(path) || w.tellsVariables(path)
 }
 
 // tellsManifests reports that a path is a manifest, or where a folder with one has been.
@@ -290,7 +294,7 @@ func manual(s *manifest.Service) bool {
 // watches reports whether a service is built anew when path changes.
 func watches(s *manifest.Service, path string) bool {
 	rel, err := filepath.Rel(s.Dir, path)
-	if err != nil || manual(s) {
+	if err != nil || manual(s) || tells(s, path) { // which Reload applies
 		return false
 	}
 	if len(s.Watch) > 0 {

@@ -78,6 +78,7 @@ type Workspace struct {
 	stopping  atomic.Bool
 	refused   atomic.Pointer[string] // why the manifests on disk are not applied
 	storms    storms
+	told      tellings
 }
 
 // Open starts the built-ins of a workspace: they listen when it returns. Run

@@ -106,7 +106,7 @@ func (b *Builder) commands(ctx context.Context, services []*manifest.Service, re
 	versions := versionsOf(services)
 	for _, s := range services {
 		group.Go(func() error {
-			a, err := b.command(ctx, s, versions[s.Dir])
+			a, err := b.command(ctx, s, versions[sourcesOf(s)])
 			report(s.Name, a, err)
 			return nil
 		})
@@ -114,17 +114,23 @@ func (b *Builder) commands(ctx context.Context, services []*manifest.Service, re
 	_ = group.Wait() // each has reported for itself
 }
 
+// sourcesOf is the same for services whose version is made from the same files.
+func sourcesOf(s *manifest.Service) string {
+	return strings.Join(append([]string{s.Dir}, s.EnvFiles()...), "\x00")
+}
+
 // versionsOf identifies, once asked, what the folders of services hold.
 func versionsOf(services []*manifest.Service) map[string]func() (string, error) {
 	versions := map[string]func() (string, error){}
 	built := map[string]bool{}
 	for _, s := range services {
-		built[s.Dir] = built[s.Dir] || !s.Build.Empty()
-		version := func() (string, error) { return fingerprint(s.Dir) }
-		if !built[s.Dir] {
+		of := sourcesOf(s)
+		built[of] = built[of] || !s.Build.Empty()
+		version := func() (string, error) { return fingerprint(s.Dir, s.EnvFiles()) }
+		if !built[of] {
 			version = sync.OnceValues(version)
 		}
-		versions[s.Dir] = version
+		versions[of] = version
 	}
 	return versions
 }

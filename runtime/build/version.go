@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ebef7166/mesh/internal/walk"
@@ -62,12 +63,13 @@ const (
 )
 
 // fingerprint identifies the files below dir: programs of languages that mesh
-// does not know. Hidden folders and node_modules do not count.
-func fingerprint(dir string) (string, error) {
+// does not know. Hidden folders and node_modules do not count, nor the files of
+// variables, by which services are told apart when they are started.
+func fingerprint(dir string, variables []string) (string, error) {
 	h := sha256.New()
 	files := 0
 	err := below(dir, func(path string, d fs.DirEntry) error {
-		if !d.Type().IsRegular() || manifest.IsManifest(path) { // which a plan looks at by itself
+		if !d.Type().IsRegular() || manifest.IsManifest(path) || slices.Contains(variables, path) { // which a plan looks at by itself
 			return nil
 		}
 		if files++; files > fingerprintFiles {
