@@ -76,6 +76,28 @@ func Generate(ctx context.Context, ws Workspace, check bool) (stale []string, er
 	return stale, Write(ws.Dir, files)
 }
 
+// Maintains reports whether the workspace's code from contracts is Generate's to
+// keep up to date unasked: there is a module for it, and in that none yet, or some
+// where Generate writes it, beside its contract. Others that generate may use another
+// place, where Generate would take what it finds for its own.
+func Maintains(ws Workspace) bool {
+	root, err := os.OpenRoot(ws.Dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	if _, err := root.Stat("contracts/go.mod"); err != nil {
+		return false
+	}
+	sources, present, err := readContracts(root.FS())
+	for name := range sources {
+		if present["contracts/"+strings.TrimSuffix(name, ".proto")+".pb.go"] != nil {
+			return true
+		}
+	}
+	return err == nil && len(present) == 0
+}
+
 // readContracts returns the .proto files under contracts by their path in it,
 // and the generated files that are there by their path in the workspace.
 func readContracts(workspace fs.FS) (sources map[string]string, generated map[string][]byte, err error) {

@@ -94,6 +94,9 @@ func (w *Workspace) Problems() []string {
 		line, _, _ := strings.Cut(*refused, "\n")
 		problems = append(problems, "the manifests are not applied as they are now: "+line)
 	}
+	if wrong := w.contracts.Load(); wrong != nil {
+		problems = append(problems, *wrong)
+	}
 	problems = append(problems, w.fixed(w.Manifest())...)
 	problems = append(problems, w.endpoints.strangers(w.running())...)
 	if err := w.logs.Err(); err != nil {

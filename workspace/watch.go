@@ -107,21 +107,34 @@ func below(path, dir string) bool {
 // and new versions swapped in when whoever saves is done.
 type saves struct {
 	*Workspace
-	applied func() // a manifest was applied
-	apply   bool   // one of them was saved in this burst, or what a service is told
+	applied   func() // a manifest was applied
+	apply     bool   // one of them was saved in this burst, or what a service is told
+	contracts bool   // one of those was
 }
 
 // Early implements watch.Changes.
 func (s *saves) Early(_ context.Context, paths []string) {
-	s.apply = slices.ContainsFunc(paths, s.isApplied)
+	s.apply, s.contracts = false, false
+	s.note(paths)
 	s.prepare(paths)
+}
+
+// note remembers what the end of the burst has to see to.
+func (s *saves) note(paths []string) {
+	s.apply = s.apply || slices.ContainsFunc(paths, s.isApplied)
+	s.contracts = s.contracts || slices.ContainsFunc(paths, s.isContract)
 }
 
 // Settled implements watch.Changes.
 func (s *saves) Settled(ctx context.Context, paths []string) {
 	defer s.supervisor.Settled()
-	if s.apply || slices.ContainsFunc(paths, s.isApplied) {
-		s.apply = false
+	s.note(paths)
+	apply, contracts := s.apply, s.contracts
+	s.apply, s.contracts = false, false
+	if contracts {
+		s.generate(ctx)
+	}
+	if apply {
 		if _, err := s.Reload(ctx); err != nil {
 			s.log.Error("the manifest is not applied: " + err.Error())
 			return

@@ -36,6 +36,10 @@ type Options struct {
 	Outside   bool               // give a command outside addresses and a login of its own (OutsideEnv)
 	Isolated  bool               // one copy of many: no port is taken that the manifest fixes
 	Logger    *slog.Logger       // what mesh itself has to say
+
+	// Generate brings the code in a workspace's folder up to date with its
+	// contracts. A mistake in them is an error with a line for each. Nil: nobody does.
+	Generate func(ctx context.Context, dir string) error
 }
 
 // Workspace is a running one.
@@ -77,6 +81,7 @@ type Workspace struct {
 	ports     reservations
 	stopping  atomic.Bool
 	refused   atomic.Pointer[string] // why the manifests on disk are not applied
+	contracts atomic.Pointer[string] // what is wrong with them; nil: nothing, as far as is known
 	storms    storms
 	told      tellings
 }

@@ -218,7 +218,7 @@ func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.Sta
 	}
 	d.remarks = o.Wanted.remarks(m)
 	d.workspace, err = workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: selection, Watch: o.Watch, Outside: o.Outside,
-		Driver: o.Wanted.Driver, Run: o.Run, Isolated: o.Isolated,
+		Driver: o.Wanted.Driver, Run: o.Run, Isolated: o.Isolated, Generate: generateSaved,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err

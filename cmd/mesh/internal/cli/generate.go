@@ -41,3 +41,13 @@ func runGenerate(ctx context.Context, d *deps, check bool) error {
 	}
 	return nil
 }
+
+// generateSaved is what the daemon does when contracts are saved.
+func generateSaved(ctx context.Context, dir string) error {
+	ws, err := scaffold.Open(dir)
+	if err != nil || !scaffold.Maintains(ws) {
+		return err
+	}
+	_, err = scaffold.Generate(ctx, ws, false)
+	return err
+}
