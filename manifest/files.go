@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"golang.org/x/mod/modfile"
+
+	"github.com/ebef7166/mesh/internal/glob"
 )
 
 // files holds what a service's manifest names against what is there.
@@ -23,13 +25,39 @@ func (c *checker) files() {
 	if c.s.Go != "" && c.s.Run.Empty() && c.s.Build.Empty() {
 		c.goPackage()
 	}
-	for i, glob := range c.s.Watch {
-		for part := range strings.SplitSeq(glob, "**") {
+	c.watch()
+}
+
+// watch holds that what is to be watched can be.
+func (c *checker) watch() {
+	for i, pattern := range c.s.Watch {
+		for part := range strings.SplitSeq(pattern, "**") {
 			if _, err := path.Match(part, ""); err != nil {
-				c.fail([]any{"watch", i}, "%q is no glob: a [ is not closed, or a \\ stands at the end", glob)
+				c.fail([]any{"watch", i}, "%q is no glob: a [ is not closed, or a \\ stands at the end", pattern)
 			}
 		}
+		if glob.Leaves(pattern) && !c.inWorkspace(glob.Base(pattern)) {
+			c.fail([]any{"watch", i}, "%q names files outside both the service's folder and the workspace: these are not watched", pattern)
+		}
 	}
+}
+
+// inWorkspace reports that what the service calls name lies in the workspace.
+func (c *checker) inWorkspace(name string) bool {
+	rel, err := filepath.Rel(c.dir, filepath.Join(c.s.Dir, filepath.FromSlash(name)))
+	return err == nil && !path.IsAbs(name) && filepath.IsLocal(rel)
+}
+
+// WatchedOutside are those of the globs in watch that name files outside the
+// service's folder, as seen from there and in their shortest form.
+func (s *Service) WatchedOutside() []string {
+	var outside []string
+	for _, pattern := range s.Watch {
+		if glob.Leaves(pattern) {
+			outside = append(outside, path.Clean(pattern))
+		}
+	}
+	return outside
 }
 
 // EnvFileName is the file of variables that is read where it is there.

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ebef7166/mesh/internal/glob"
 	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/internal/watch"
 	"github.com/ebef7166/mesh/manifest"
@@ -261,7 +262,7 @@ func affected(all, running []*manifest.Service, modules []gomod.Module, paths []
 		owner := ownerOf(all, path)
 		for _, s := range running {
 			own := owner != nil && s.Dir == owner.Dir // several may live in one folder
-			if own && watches(s, path) || !own && buildsFrom(s, owner, modules, path) {
+			if own && watches(s, path) || !own && (reachesOut(s, path) || buildsFrom(s, owner, modules, path)) {
 				changed[s.Name] = path
 			}
 		}
@@ -304,6 +305,14 @@ func manual(s *manifest.Service) bool {
 	return slices.Equal(s.Watch, []string{"manual"}) || s.Reload == "self"
 }
 
+// reachesOut reports that a service names a path outside its folder by what it watches.
+func reachesOut(s *manifest.Service, path string) bool {
+	return slices.ContainsFunc(s.WatchedOutside(), func(pattern string) bool {
+		rel, err := filepath.Rel(s.Dir, path)
+		return err == nil && glob.Match(pattern, filepath.ToSlash(rel))
+	})
+}
+
 // watches reports whether a service is built anew when path changes.
 func watches(s *manifest.Service, path string) bool {
 	rel, err := filepath.Rel(s.Dir, path)
@@ -311,34 +320,10 @@ func watches(s *manifest.Service, path string) bool {
 		return false
 	}
 	if len(s.Watch) > 0 {
-		return slices.ContainsFunc(s.Watch, func(glob string) bool { return matches(glob, filepath.ToSlash(rel)) })
+		return slices.ContainsFunc(s.Watch, func(pattern string) bool { return glob.Match(pattern, filepath.ToSlash(rel)) })
 	}
 	if s.Go != "" {
 		return !strings.HasSuffix(rel, "_test.go") && !strings.HasSuffix(rel, ".md")
 	}
 	return true
-}
-
-// matches supports ** for any number of folders, beside what path.Match has.
-func matches(glob, path string) bool {
-	before, after, double := strings.Cut(glob, "**")
-	if !double {
-		ok, err := filepath.Match(glob, path)
-		return err == nil && ok
-	}
-	if !strings.HasPrefix(path, before) {
-		return false
-	}
-	rest := strings.TrimPrefix(path, before)
-	after = strings.TrimPrefix(after, "/")
-	for {
-		if after == "" || matches(after, rest) {
-			return true
-		}
-		_, next, found := strings.Cut(rest, "/")
-		if !found {
-			return false
-		}
-		rest = next
-	}
 }

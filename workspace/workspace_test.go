@@ -346,6 +346,7 @@ func TestAffected(t *testing.T) {
 		{Name: "js", Dir: "/w/services/js", Watch: manifest.Strings{"src/**/*.ts", "package.json"}},
 		{Name: "manual", Dir: "/w/services/manual", Watch: manifest.Strings{"manual"}},
 		{Name: "py", Dir: "/w/services/py"},
+		{Name: "out", Dir: "/w/services/out", Watch: manifest.Strings{"src", "./../../common/**"}},
 	}
 	all := append(slices.Clone(services), &manifest.Service{Name: "idle", Dir: "/w/services/idle", Go: "."})
 	modules := []gomod.Module{
@@ -373,6 +374,8 @@ func TestAffected(t *testing.T) {
 		"/w/services/py/app.py":           "py",
 		"/w/services/a/mesh.service.yaml": "",
 		"/w/go.work":                      "a b",
+		"/w/common/x/y.txt":               "out",
+		"/w/services/out/other":           "",
 	} {
 		names := slices.Sorted(maps.Keys(affected(all, services, modules, []string{filepath.FromSlash(path)})))
 		if got := strings.Join(names, " "); got != want {

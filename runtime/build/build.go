@@ -116,7 +116,7 @@ func (b *Builder) commands(ctx context.Context, services []*manifest.Service, re
 
 // sourcesOf is the same for services whose version is made from the same files.
 func sourcesOf(s *manifest.Service) string {
-	return strings.Join(append([]string{s.Dir}, s.EnvFiles()...), "\x00")
+	return strings.Join(slices.Concat([]string{s.Dir}, s.EnvFiles(), s.WatchedOutside()), "\x00")
 }
 
 // versionsOf identifies, once asked, what the folders of services hold.
@@ -126,7 +126,7 @@ func versionsOf(services []*manifest.Service) map[string]func() (string, error) 
 	for _, s := range services {
 		of := sourcesOf(s)
 		built[of] = built[of] || !s.Build.Empty()
-		version := func() (string, error) { return fingerprint(s.Dir, s.EnvFiles()) }
+		version := func() (string, error) { return fingerprint(s) }
 		if !built[of] {
 			version = sync.OnceValues(version)
 		}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ebef7166/mesh/internal/glob"
 	"github.com/ebef7166/mesh/internal/walk"
 	"github.com/ebef7166/mesh/manifest"
 )
@@ -62,22 +63,40 @@ const (
 	fingerprintBytes = 8 << 20 // of one file; a larger one counts by size and time
 )
 
-// fingerprint identifies the files below dir: programs of languages that mesh
-// does not know. Hidden folders and node_modules do not count, nor the files of
+// fingerprint identifies the files of a service: those below its folder, and those
+// elsewhere that its watch names. That is the version of programs of languages that
+// mesh does not know. Hidden folders and node_modules do not count, nor the files of
 // variables, by which services are told apart when they are started.
-func fingerprint(dir string, variables []string) (string, error) {
+func fingerprint(s *manifest.Service) (string, error) {
 	h := sha256.New()
-	files := 0
-	err := below(dir, func(path string, d fs.DirEntry) error {
+	files, variables := 0, s.EnvFiles()
+	take := func(path string, d fs.DirEntry) error {
 		if !d.Type().IsRegular() || manifest.IsManifest(path) || slices.Contains(variables, path) { // which a plan looks at by itself
 			return nil
 		}
 		if files++; files > fingerprintFiles {
 			return fs.SkipAll
 		}
-		return hashFile(h, dir, path, d)
-	})
+		return hashFile(h, s.Dir, path, d)
+	}
+	err := below(s.Dir, take)
+	for _, pattern := range s.WatchedOutside() {
+		if err == nil {
+			err = named(s.Dir, pattern, take)
+		}
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8]), err
+}
+
+// named calls see with what a glob names, as seen from dir.
+func named(dir, pattern string, see func(path string, d fs.DirEntry) error) error {
+	return below(filepath.Join(dir, filepath.FromSlash(glob.Base(pattern))), func(path string, d fs.DirEntry) error {
+		rel, err := filepath.Rel(dir, path)
+		if err != nil || !glob.Match(pattern, filepath.ToSlash(rel)) {
+			return err
+		}
+		return see(path, d)
+	})
 }
 
 // below calls see with all that lies below dir and may be read, dir first. Of hidden
