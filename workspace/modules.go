@@ -1,7 +1,11 @@
 package workspace
 
 import (
+	gobuild "go/build"
+	"path"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/manifest"
@@ -12,7 +16,7 @@ import (
 // folder. What cannot be read is left out: go build says what is wrong with it.
 func readModules(dir string, services []*manifest.Service) []gomod.Module {
 	members, _ := gomod.Members(dir)
-	todo := slices.Clone(members)
+	todo := append(slices.Clone(members), gomod.WorkReplaced(dir)...)
 	for _, s := range services {
 		if s.Go != "" && !slices.ContainsFunc(members, func(member string) bool { return below(s.Dir, member) }) {
 			todo = append(todo, gomod.Root(s.Dir))
@@ -76,6 +80,31 @@ func needs(modules []gomod.Module, from, to *gomod.Module) bool {
 				seen[other.Dir] = true
 				todo = append(todo, other)
 			}
+		}
+	}
+	return false
+}
+
+// embedded reports that a Go package of a module takes in a file by go:embed.
+func embedded(m *gomod.Module, file string) bool {
+	for dir := filepath.Dir(file); below(dir, m.Dir); dir = filepath.Dir(dir) {
+		p, _ := gobuild.ImportDir(dir, 0) // what is wrong with it, go build will say
+		rel := within(dir, file)
+		if slices.ContainsFunc(p.EmbedPatterns, func(pattern string) bool { return embeds(pattern, filepath.ToSlash(rel)) }) {
+			return true
+		}
+		if dir == m.Dir {
+			break
+		}
+	}
+	return false
+}
+
+// embeds reports that a pattern of go:embed names a file, or a folder that it lies in.
+func embeds(pattern, file string) bool {
+	for ; file != "."; file = path.Dir(file) {
+		if ok, err := path.Match(strings.TrimPrefix(pattern, "all:"), file); err == nil && ok {
+			return true
 		}
 	}
 	return false

@@ -108,14 +108,15 @@ func below(path, dir string) bool {
 // and new versions swapped in when whoever saves is done.
 type saves struct {
 	*Workspace
-	applied   func() // a manifest was applied
+	applied   func() // the folders to watch may be others now
 	apply     bool   // one of them was saved in this burst, or what a service is told
 	contracts bool   // one of those was
+	modules   bool   // a file was that says which folders Go services are built from
 }
 
 // Early implements watch.Changes.
 func (s *saves) Early(_ context.Context, paths []string) {
-	s.apply, s.contracts = false, false
+	s.apply, s.contracts, s.modules = false, false, false
 	s.note(paths)
 	s.prepare(paths)
 }
@@ -124,14 +125,15 @@ func (s *saves) Early(_ context.Context, paths []string) {
 func (s *saves) note(paths []string) {
 	s.apply = s.apply || slices.ContainsFunc(paths, s.isApplied)
 	s.contracts = s.contracts || slices.ContainsFunc(paths, s.isContract)
+	s.modules = s.modules || slices.ContainsFunc(paths, func(path string) bool { return slices.Contains([]string{"go.mod", "go.work"}, filepath.Base(path)) })
 }
 
 // Settled implements watch.Changes.
 func (s *saves) Settled(ctx context.Context, paths []string) {
 	defer s.supervisor.Settled()
 	s.note(paths)
-	apply, contracts := s.apply, s.contracts
-	s.apply, s.contracts = false, false
+	apply, contracts, modules := s.apply, s.contracts, s.modules
+	s.apply, s.contracts, s.modules = false, false, false
 	if contracts {
 		s.generate(ctx)
 	}
@@ -140,6 +142,8 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 			s.log.Error("the manifest is not applied: " + err.Error())
 			return
 		}
+	}
+	if apply || modules {
 		s.applied()
 	}
 	s.prepare(paths)
@@ -274,14 +278,14 @@ func affected(all, running []*manifest.Service, modules []gomod.Module, paths []
 // the module in which path lies; everything is built from what lies in none, such
 // as go.work.
 func buildsFrom(s, owner *manifest.Service, modules []gomod.Module, path string) bool {
-	if s.Go == "" && s.Dockerfile == "" || !goInput(path) || manual(s) {
+	if s.Go == "" && s.Dockerfile == "" || manual(s) {
 		return false
 	}
 	changed, own := moduleOf(modules, path), moduleOf(modules, s.Dir)
 	if changed == nil {
-		return owner == nil
+		return owner == nil && goInput(path)
 	}
-	return own != nil && needs(modules, own, changed)
+	return own != nil && needs(modules, own, changed) && (goInput(path) || embedded(changed, path))
 }
 
 // ownerOf is the service in whose folder path lies, the innermost.
@@ -295,9 +299,10 @@ func ownerOf(services []*manifest.Service, path string) *manifest.Service {
 	return owner
 }
 
+// goInput reports that go build reads files that are called so, of any package.
 func goInput(path string) bool {
 	base := filepath.Base(path)
-	return strings.HasSuffix(base, ".go") && !strings.HasSuffix(base, "_test.go") || base == "go.mod" || base == "go.sum" || base == "go.work" || base == "go.work.sum"
+	return slices.Contains([]string{".c", ".cc", ".cpp", ".h", ".hpp", ".s", ".S", ".syso"}, filepath.Ext(base)) || strings.HasSuffix(base, ".go") && !strings.HasSuffix(base, "_test.go") || base == "go.mod" || base == "go.sum" || base == "go.work" || base == "go.work.sum"
 }
 
 // manual reports that a save does nothing by itself.

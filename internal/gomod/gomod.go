@@ -20,6 +20,29 @@ type Module struct {
 // Members are the folders of the modules of dir's go.work. Without a go.work
 // there are none; the error is for one that cannot be read.
 func Members(dir string) ([]string, error) {
+	work, err := readWork(dir)
+	if err != nil || work == nil {
+		return nil, err
+	}
+	dirs := make([]string, len(work.Use))
+	for i, use := range work.Use {
+		dirs[i] = Absolute(dir, use.Path)
+	}
+	return dirs, nil
+}
+
+// WorkReplaced are the folders that dir's go.work uses in place of modules; none
+// where it cannot be read.
+func WorkReplaced(dir string) []string {
+	work, err := readWork(dir)
+	if err != nil || work == nil {
+		return nil
+	}
+	return replaced(dir, work.Replace)
+}
+
+// readWork is dir's go.work; nil without one.
+func readWork(dir string) (*modfile.WorkFile, error) {
 	path := filepath.Join(dir, "go.work")
 	data, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
@@ -28,15 +51,17 @@ func Members(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	work, err := modfile.ParseWork(path, data, nil)
-	if err != nil {
-		return nil, err
+	return modfile.ParseWork(path, data, nil)
+}
+
+// replaced are the folders, absolute like dir, that stand for modules.
+func replaced(dir string, replacements []*modfile.Replace) (dirs []string) {
+	for _, r := range replacements {
+		if modfile.IsDirectoryPath(r.New.Path) {
+			dirs = append(dirs, Absolute(dir, r.New.Path))
+		}
 	}
-	dirs := make([]string, len(work.Use))
-	for i, use := range work.Use {
-		dirs[i] = Absolute(dir, use.Path)
-	}
-	return dirs, nil
+	return dirs
 }
 
 // Read reads the go.mod of a folder.
@@ -53,17 +78,12 @@ func Read(dir string) (Module, error) {
 	if err != nil {
 		return Module{}, err
 	}
-	m := Module{Dir: dir}
+	m := Module{Dir: dir, Replaced: replaced(dir, file.Replace)}
 	if file.Module != nil {
 		m.Path = file.Module.Mod.Path
 	}
 	for _, r := range file.Require {
 		m.Requires = append(m.Requires, r.Mod.Path)
-	}
-	for _, r := range file.Replace {
-		if modfile.IsDirectoryPath(r.New.Path) {
-			m.Replaced = append(m.Replaced, Absolute(dir, r.New.Path))
-		}
 	}
 	return m, nil
 }

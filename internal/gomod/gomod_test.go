@@ -27,6 +27,10 @@ func TestMembers(t *testing.T) {
 	if want := []string{filepath.Join(dir, "a"), outside}; err != nil || !slices.Equal(dirs, want) {
 		t.Errorf("%v %v", dirs, err)
 	}
+	write(t, filepath.Join(dir, "go.work"), "go 1.26\nreplace example.com/x => ../x\nreplace example.com/y => example.com/z v1.0.0\n")
+	if got := WorkReplaced(dir); !slices.Equal(got, []string{filepath.Join(filepath.Dir(dir), "x")}) {
+		t.Errorf("replaced: %v", got)
+	}
 	write(t, filepath.Join(dir, "go.work"), "use (\n")
 	if _, err := Members(dir); err == nil {
 		t.Error("a broken go.work is read")
