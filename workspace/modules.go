@@ -2,7 +2,6 @@ package workspace
 
 import (
 	gobuild "go/build"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,21 +89,11 @@ func embedded(m *gomod.Module, file string) bool {
 	for dir := filepath.Dir(file); below(dir, m.Dir); dir = filepath.Dir(dir) {
 		p, _ := gobuild.ImportDir(dir, 0) // what is wrong with it, go build will say
 		rel := within(dir, file)
-		if slices.ContainsFunc(p.EmbedPatterns, func(pattern string) bool { return embeds(pattern, filepath.ToSlash(rel)) }) {
+		if slices.ContainsFunc(p.EmbedPatterns, func(pattern string) bool { return covers(strings.TrimPrefix(pattern, "all:"), filepath.ToSlash(rel)) }) {
 			return true
 		}
 		if dir == m.Dir {
 			break
-		}
-	}
-	return false
-}
-
-// embeds reports that a pattern of go:embed names a file, or a folder that it lies in.
-func embeds(pattern, file string) bool {
-	for ; file != "."; file = path.Dir(file) {
-		if ok, err := path.Match(strings.TrimPrefix(pattern, "all:"), file); err == nil && ok {
-			return true
 		}
 	}
 	return false

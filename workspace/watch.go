@@ -153,14 +153,14 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 // end, and from the newest code when they are run the next time.
 func (s *saves) prepare(paths []string) {
 	all := s.Manifest().Services
-	modules := readModules(s.Manifest().Dir, all)
-	changed := affected(all, s.running(), modules, paths)
+	from := sources{dir: s.Manifest().Dir, modules: readModules(s.Manifest().Dir, all), copied: copiedBy(s.running())}
+	changed := affected(all, s.running(), from, paths)
 	var names []string
 	for _, svc := range s.running() {
 		if changed[svc.Name] == "" || svc.Kind == manifest.KindTask && s.begun(svc.Name) {
 			continue
 		}
-		file := affected(all, []*manifest.Service{svc}, modules, s.counted(svc, paths))[svc.Name]
+		file := affected(all, []*manifest.Service{svc}, from, s.counted(svc, paths))[svc.Name]
 		if file != "" && s.reload(svc, file) {
 			names = append(names, svc.Name)
 		}
@@ -253,11 +253,18 @@ func (w *Workspace) running() []*manifest.Service {
 	return w.selected
 }
 
+// sources are what services are built from beside their own folders.
+type sources struct {
+	dir     string // of the workspace
+	modules []gomod.Module
+	copied  map[string][]string // by Dockerfiles, of each service
+}
+
 // affected are the services, of those that run, that a change of these files may
-// change, each with one of the files: the one in whose folder a file lies, and the Go services that are built
-// from the module in which it lies. The compiler then finds those that are really
-// new.
-func affected(all, running []*manifest.Service, modules []gomod.Module, paths []string) map[string]string {
+// change, each with one of the files: the one in whose folder a file lies, the Go services that are built
+// from the module in which it lies, and those whose Dockerfile copies it. The compiler
+// then finds those that are really new.
+func affected(all, running []*manifest.Service, from sources, paths []string) map[string]string {
 	changed := map[string]string{}
 	for _, path := range paths {
 		if manifest.IsManifest(path) {
@@ -266,7 +273,7 @@ func affected(all, running []*manifest.Service, modules []gomod.Module, paths []
 		owner := ownerOf(all, path)
 		for _, s := range running {
 			own := owner != nil && s.Dir == owner.Dir // several may live in one folder
-			if own && watches(s, path) || !own && (reachesOut(s, path) || buildsFrom(s, owner, modules, path)) {
+			if own && watches(s, path) || !own && (reachesOut(s, path) || from.builds(s, owner, path)) {
 				changed[s.Name] = path
 			}
 		}
@@ -274,18 +281,24 @@ func affected(all, running []*manifest.Service, modules []gomod.Module, paths []
 	return changed
 }
 
-// buildsFrom reports whether a service, of Go or by a Dockerfile, is built from
-// the module in which path lies; everything is built from what lies in none, such
-// as go.work.
-func buildsFrom(s, owner *manifest.Service, modules []gomod.Module, path string) bool {
+// builds reports whether a service, of Go or by a Dockerfile, is built from a file that
+// lies in the folder of owner; nil: of none.
+func (f sources) builds(s, owner *manifest.Service, path string) bool {
 	if s.Go == "" && s.Dockerfile == "" || manual(s) {
 		return false
 	}
-	changed, own := moduleOf(modules, path), moduleOf(modules, s.Dir)
+	seen := within(f.dir, path)
+	return f.compiles(s, owner, path) || filepath.IsLocal(seen) && copies(f.copied[s.Name], filepath.ToSlash(seen), owner != nil)
+}
+
+// compiles reports whether a service is built from the module in which path lies;
+// everything is built from what lies in none, such as go.work.
+func (f sources) compiles(s, owner *manifest.Service, path string) bool {
+	changed, own := moduleOf(f.modules, path), moduleOf(f.modules, s.Dir)
 	if changed == nil {
 		return owner == nil && goInput(path)
 	}
-	return own != nil && needs(modules, own, changed) && (goInput(path) || embedded(changed, path))
+	return own != nil && needs(f.modules, own, changed) && (goInput(path) || embedded(changed, path))
 }
 
 // ownerOf is the service in whose folder path lies, the innermost.

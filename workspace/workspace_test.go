@@ -377,7 +377,7 @@ func TestAffected(t *testing.T) {
 		"/w/common/x/y.txt":               "out",
 		"/w/services/out/other":           "",
 	} {
-		names := slices.Sorted(maps.Keys(affected(all, services, modules, []string{filepath.FromSlash(path)})))
+		names := slices.Sorted(maps.Keys(affected(all, services, sources{modules: modules}, []string{filepath.FromSlash(path)})))
 		if got := strings.Join(names, " "); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
@@ -395,7 +395,7 @@ func TestAffectedInOneModule(t *testing.T) {
 		"/w/services/py/app.py":       "py",
 		"/w/services/back/README.md":  "",
 	} {
-		names := slices.Sorted(maps.Keys(affected(services, services, modules, []string{path})))
+		names := slices.Sorted(maps.Keys(affected(services, services, sources{modules: modules}, []string{path})))
 		if got := strings.Join(names, " "); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
