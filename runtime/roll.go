@@ -121,6 +121,7 @@ func (r *roll) launch() *instance {
 	}
 	in := newInstance(r.sup, r.service, r.id(n), *r.artifact, r.generation())
 	r.instances[n] = in
+	r.begun.Store(true)
 	// At once: whoever looks between the old one and this must see that there will
 	// be one.
 	r.sup.table.set(in.view)

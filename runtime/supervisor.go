@@ -188,7 +188,7 @@ func (s *Supervisor) put(svc *manifest.Service) {
 	})
 	switch {
 	case !fresh:
-		u.tell(func() { u.respecify(svc, replicas) })
+		u.tell(func() { u.respecify(svc, replicas); u.begun.Store(false) })
 	default:
 		u.placeholders(Pending, "")
 	}
@@ -319,6 +319,13 @@ func (s *Supervisor) rebuild(names []string, hold bool) error {
 		s.requestBuild(services, hold)
 	}
 	return err
+}
+
+// Begun reports that something of a service was started since its manifest was last
+// put into effect.
+func (s *Supervisor) Begun(name string) bool {
+	u, err := s.unit(name)
+	return err == nil && u.begun.Load()
 }
 
 // Scale sets the number of instances.

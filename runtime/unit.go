@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ebef7166/mesh/manifest"
@@ -25,6 +26,7 @@ type unit struct {
 	observed ObservedService // guarded by sup.mu
 	commands chan func()     // run by the goroutine; unbuffered
 	ended    chan struct{}   // closed when the goroutine has ended
+	begun    atomic.Bool     // something of this manifest was started
 
 	mu      sync.Mutex // guards service for readers outside
 	service *manifest.Service
@@ -252,7 +254,7 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 	if len(u.instances) == 0 && !u.service.External() && !u.awaitDependencies(work) {
 		return
 	}
-	if u.task() && !u.begun() && u.building() {
+	if u.task() && !u.made() && u.building() {
 		return // it runs once: from what is being saved
 	}
 	r := &roll{unit: u, ctx: ctx, wg: wg}
@@ -389,8 +391,8 @@ func (u *unit) generation() generation {
 	return g
 }
 
-// begun reports that an instance of what is wanted has been made.
-func (u *unit) begun() bool {
+// made reports that an instance of what is wanted has been made.
+func (u *unit) made() bool {
 	for _, in := range u.instances {
 		if in.gen == u.generation() {
 			return true

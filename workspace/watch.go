@@ -17,7 +17,6 @@ import (
 	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/internal/watch"
 	"github.com/ebef7166/mesh/manifest"
-	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
 )
 
@@ -157,7 +156,7 @@ func (s *saves) prepare(paths []string) {
 	changed := affected(all, s.running(), from, paths)
 	var names []string
 	for _, svc := range s.running() {
-		if changed[svc.Name] == "" || svc.Kind == manifest.KindTask && s.begun(svc.Name) {
+		if changed[svc.Name] == "" || svc.Kind == manifest.KindTask && s.supervisor.Begun(svc.Name) {
 			continue
 		}
 		file := affected(all, []*manifest.Service{svc}, from, s.counted(svc, paths))[svc.Name]
@@ -177,11 +176,6 @@ func (s *saves) counted(svc *manifest.Service, paths []string) []string {
 		paths = s.builder.Changed(svc, paths)
 	}
 	return s.storms.counting(svc, s.Manifest().Dir, paths)
-}
-
-// begun reports that something of a service has been started.
-func (s *saves) begun(service string) bool {
-	return slices.ContainsFunc(s.supervisor.Look(service).Instances, func(i runtime.Instance) bool { return i.StartedAt != nil })
 }
 
 // reload says in the service's log why it is built anew; false when it is not.

@@ -108,6 +108,9 @@ func (e *Explanation) build(service runtime.Service, i runtime.Instance) {
 	}
 	e.Causes = append(e.Causes, strings.Split(strings.TrimSpace(service.BuildError), "\n")...)
 	e.Next = "mend the code and save: mesh builds again by itself"
+	if service.Kind == string(manifest.KindTask) {
+		e.Next = "mend the code, then mesh run " + service.Name
+	}
 	if strings.HasPrefix(service.BuildError, "go: no such program") {
 		e.Next = "install Go from https://go.dev/dl, then mesh down and mesh up"
 	}
