@@ -112,6 +112,9 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w.supervise()
+	if err := w.builder.Sweep(); err != nil {
+		w.log.Warn("what a build of an earlier mesh left is still there: " + err.Error())
+	}
 	if err := w.sweepMarked(ctx); err != nil {
 		return nil, err
 	}

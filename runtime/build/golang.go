@@ -113,7 +113,7 @@ func (r *round) build(ctx context.Context) {
 		r.fail(err)
 		return
 	}
-	out, err := os.MkdirTemp(r.Bin, ".build-*")
+	out, err := os.MkdirTemp(r.Bin, outputs)
 	if err != nil {
 		r.fail(err)
 		return
@@ -255,7 +255,7 @@ func (r *round) workWithout(said string) (string, error) {
 		return "", nil
 	}
 	work.Cleanup()
-	f, err := os.CreateTemp(r.Bin, "go-*.work")
+	f, err := os.CreateTemp(r.Bin, works)
 	if err != nil {
 		return "", err
 	}
