@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -97,7 +98,7 @@ func (d *Driver) Start(spec Spec) (*Process, error) {
 	p := &Process{driver: d, cmd: cmd, marker: spec.Marker, done: make(chan struct{}), exited: make(chan struct{})}
 	if err := d.holder.start(p, out.writers); err != nil {
 		out.abandon()
-		return nil, startError(spec.Argv[0], err)
+		return nil, spec.startError(err)
 	}
 	out.started()
 	go p.wait(out)
@@ -118,6 +119,22 @@ func (d *Driver) Exec(ctx context.Context, spec Spec) (Exit, error) {
 		<-p.done
 		return p.exit, ctx.Err()
 	}
+}
+
+// startError tells a folder that the program cannot run in from a program that is not
+// there: the operating system says the same of both.
+func (spec Spec) startError(err error) error {
+	if spec.Dir == "" {
+		return startError(spec.Argv[0], err)
+	}
+	_, missing := os.Stat(spec.Dir + string(filepath.Separator) + ".") // which asks whether it may be entered, too
+	switch {
+	case errors.Is(missing, os.ErrNotExist):
+		return fmt.Errorf("%s: the folder to run it in is not there: %s", spec.Argv[0], spec.Dir)
+	case missing != nil:
+		return fmt.Errorf("%s: the folder to run it in cannot be entered: %w", spec.Argv[0], missing)
+	}
+	return startError(spec.Argv[0], err)
 }
 
 func startError(program string, err error) error {

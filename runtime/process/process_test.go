@@ -304,6 +304,23 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
+// TestStartErrorsNameTheFolder: it is not the program that is missing.
+func TestStartErrorsNameTheFolder(t *testing.T) {
+	d := driver(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	os.WriteFile(file, nil, 0o644)
+	for folder, want := range map[string]string{
+		filepath.Join(dir, "gone"): "sh: the folder to run it in is not there: " + filepath.Join(dir, "gone"),
+		file:                       "sh: the folder to run it in cannot be entered: ",
+	} {
+		_, err := d.Start(Spec{Argv: []string{"sh"}, Dir: folder, Env: os.Environ(), Marker: "X=y"})
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", folder, err, want)
+		}
+	}
+}
+
 func TestSweep(t *testing.T) {
 	d, out := driver(t), &safeBuffer{}
 	p, marker := start(t, d, out, "-setsid")
