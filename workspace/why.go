@@ -170,8 +170,10 @@ func wellBecause(s *manifest.Service) string {
 	return "is healthy and takes traffic"
 }
 
+// exit tells the exit code. A program that a signal ended has none: the reason names
+// the signal, or the probe for which mesh sent it.
 func (e *Explanation) exit(i runtime.Instance) {
-	if i.ExitCode != nil {
+	if i.ExitCode != nil && *i.ExitCode >= 0 {
 		e.Causes = append(e.Causes, fmt.Sprintf("its last exit code was %d, after %d restarts", *i.ExitCode, i.Restarts))
 	}
 }

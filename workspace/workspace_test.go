@@ -456,6 +456,22 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainASignal: -1 is no exit code, and the reason says what it was.
+func TestExplainASignal(t *testing.T) {
+	m, err := manifest.Load(writeChain(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := m.Service("c")
+	for code, want := range map[int]int{-1: 1, 3: 2} {
+		now := runtime.Snapshot{Services: []runtime.Service{{Name: "c"}}, Instances: []runtime.Instance{
+			{Service: "c", Instance: "c-1", State: runtime.Backoff, Reason: "failed its liveness probe 2 times: 503", ExitCode: &code}}}
+		if e := explain(c, now, m); len(e.Causes) != want {
+			t.Errorf("%d: %q", code, e.Causes)
+		}
+	}
+}
+
 func writeChain(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
