@@ -23,18 +23,21 @@ const (
 	ScaleService   Action = "scale"
 	StopService    Action = "stop"
 	RestartService Action = "restart"
+	UpdatePart     Action = "update" // of mesh's own parts, which whoever applies a plan does
+	HoldsLater     Action = "later"  // nothing is done now: a key of the manifest holds from the next start on
 )
 
 // Operation is one step of a plan, with the reason for it.
 type Operation struct {
 	Action  Action   `json:"action"`
-	Service string   `json:"service"`
+	Service string   `json:"service"`        // "" where it is about Part
+	Part    string   `json:"part,omitempty"` // a part of mesh's own, or a key of the manifest
 	Cause   string   `json:"cause"`
 	After   []string `json:"after,omitempty"` // "profile healthy"
 }
 
 func (o Operation) String() string {
-	text := fmt.Sprintf("%-8s %s", o.Action, o.Service)
+	text := fmt.Sprintf("%-8s %s", o.Action, cmp.Or(o.Service, o.Part))
 	if len(o.After) > 0 {
 		text += " after " + strings.Join(o.After, ", ")
 	}

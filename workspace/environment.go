@@ -55,7 +55,7 @@ func (e environment) Environ(s *manifest.Service, instance, address string) ([]s
 	values := vars.Values
 	if instance != "" {
 		values["MESH_INSTANCE"] = instance
-		values["OTEL_RESOURCE_ATTRIBUTES"] = "service.instance.id=" + instance + ",service.namespace=" + e.ws.Manifest().Name
+		values["OTEL_RESOURCE_ATTRIBUTES"] = "service.instance.id=" + instance + ",service.namespace=" + e.ws.told().Name
 	}
 	if address != "" {
 		host, port, err := net.SplitHostPort(address)
@@ -160,7 +160,7 @@ func (w *Workspace) client(s *manifest.Service, v *Variables) {
 
 // table is what the contract says that a service is told.
 func (w *Workspace) table(s *manifest.Service, v *Variables) error {
-	m := w.Manifest()
+	m := w.told()
 	v.Values["MESH_WORKSPACE"], v.Values["MESH_SERVICE"] = m.Dir, s.Name
 	v.Values["MESH_STATE"] = w.state.Dir // which copy of the workspace this is, for mesh inside it and for a sweep
 	for _, callee := range s.Calls {

@@ -71,16 +71,16 @@ func (w *Workspace) events() []string {
 
 // OutsideEnv is what a command is told that tests the workspace from outside.
 func (w *Workspace) OutsideEnv() map[string]string {
-	env := map[string]string{}
+	env, m := map[string]string{}, w.told()
 	for _, s := range w.running() {
 		if addr := w.links.address(Outside, s.Name); addr != "" {
-			env[manifest.EnvName(s.Name)+"_URL"] = linkURL(w.Manifest(), s.Name, addr)
+			env[manifest.EnvName(s.Name)+"_URL"] = linkURL(m, s.Name, addr)
 		}
 	}
 	// After the services: one may be called gateway.
-	maps.Copy(env, map[string]string{"GATEWAY_URL": w.url("gateway"), "OIDC_ISSUER": w.url("identity"), "OIDC_AUDIENCE": w.Manifest().TokenAudience(),
+	maps.Copy(env, map[string]string{"GATEWAY_URL": w.url("gateway"), "OIDC_ISSUER": w.url("identity"), "OIDC_AUDIENCE": m.TokenAudience(),
 		"CONSUL_HTTP_ADDR": hostOf(w.url("registry")), "NATS_URL": w.brokerURL(Outside)})
-	if pair, ok := w.Manifest().KeyPair(); ok {
+	if pair, ok := m.KeyPair(); ok {
 		env["GATEWAY_CA_FILE"] = pair.Cert
 	}
 	return env

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ebef7166/mesh/devregistry"
+	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
 
@@ -51,15 +52,43 @@ func TestProblemsNameWhoIsLeftOut(t *testing.T) {
 func TestProblemsNameWhatHoldsLater(t *testing.T) {
 	w := openWorkspace(t, twoServices)
 	next := *w.Manifest()
+	next.Name = "renamed"
 	next.Gateway.Address = "127.0.0.1:1"
+	next.Gateway.Hosts = []string{"shop.test"}
 	next.Identity.Issuer = "https://id.example"
-	w.mu.Lock()
-	w.manifest = &next
-	w.mu.Unlock()
+	become(w, &next)
 	got := w.Problems()
-	for _, want := range []string{"gateway.address has changed", "identity.issuer has changed"} {
-		if !slices.ContainsFunc(got, func(p string) bool { return strings.HasPrefix(p, want) }) {
-			t.Errorf("no %q in %q", want, got)
+	want := []string{"name has changed: services know the workspace as shop, and tokens are for shop until", "gateway.address has changed",
+		"gateway.hosts has changed", "identity.issuer has changed"}
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("%q", got)
+	}
+}
+
+// become makes m the newest manifest that was applied.
+func become(w *Workspace, m *manifest.Workspace) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.manifest = m
+}
+
+// TestARenamedWorkspaceKeepsItsAudience: a service that starts after the name was
+// changed takes the tokens that the others have.
+func TestARenamedWorkspaceKeepsItsAudience(t *testing.T) {
+	w := openWorkspace(t, twoServices)
+	next := *w.Manifest()
+	next.Name = "renamed"
+	become(w, &next)
+	api, err := w.Variables("api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"OIDC_AUDIENCE": "shop", "OTEL_RESOURCE_ATTRIBUTES": "service.namespace=shop"} {
+		if got := api.Values[name]; got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
 		}
+	}
+	if got := w.OutsideEnv()["OIDC_AUDIENCE"]; got != "shop" {
+		t.Errorf("outside: %q", got)
 	}
 }
