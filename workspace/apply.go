@@ -31,6 +31,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 		leaveAsSet(observed, w.Manifest(), m)
 		leaveManual(selected, observed)
 	}
+	changes := w.changes(m, selected)
 	if err := w.join(ctx, selected); err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 		return nil, err
 	}
 	w.storms.forget()
-	return w.apply(selected, observed), nil
+	return append(w.apply(selected, observed), changes...), nil
 }
 
 // leaveAsSet hides what a person has stopped, or scaled, from a plan for manifests that
@@ -96,7 +97,7 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 	return nil
 }
 
-// Plan is what Apply would do.
+// Plan is what Apply would do, and what it would leave to the next start.
 func (w *Workspace) Plan(m *manifest.Workspace, sel manifest.Selection) (runtime.Plan, error) {
 	c, err := w.choose(m, sel)
 	if err != nil {
@@ -104,7 +105,7 @@ func (w *Workspace) Plan(m *manifest.Workspace, sel manifest.Selection) (runtime
 	}
 	observed := w.observed(c.selected)
 	c.leaveOthers(observed)
-	return runtime.NewPlan(c.selected, observed), nil
+	return slices.Concat(runtime.NewPlan(c.selected, observed), w.changes(m, c.selected), w.later(m)), nil
 }
 
 // observed is what runs, as services find it. With the first container among them

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -33,6 +34,7 @@ type upOptions struct {
 	gateway     string
 	driver      string
 	dryRun      bool
+	planned     output // of dryRun
 	names       []string
 }
 
@@ -48,6 +50,7 @@ func (o *upOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.gateway, "gateway", "", "`ADDR` of the gateway; port 0 takes a free one")
 	f.StringVar(&o.driver, "driver", "", "run services by this `DRIVER`: process or container")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
+	f.StringVarP(&o.planned.format, "output", "o", "table", "`FORMAT` of what --dry-run prints: table, json or yaml")
 }
 
 // newUp is `mesh up`.
@@ -66,6 +69,7 @@ Run again with -d in a workspace that runs already, it applies what has changed 
 		},
 	}
 	o.flags(cmd.Flags())
+	completes(cmd, "output", "table", "json", "yaml")
 	completes(cmd, "driver", "process", "container")
 	_ = cmd.RegisterFlagCompletionFunc("except", d.completeServices) // there is such a flag
 	return cmd
@@ -154,6 +158,9 @@ func (o *upOptions) settle() error {
 
 // checkFlags holds what is given as flags to what the settings are held to.
 func (o *upOptions) checkFlags() error {
+	if form := cmp.Or(o.planned.format, "table"); form != "table" && !o.dryRun {
+		return usageError("-o %s is for what --dry-run prints; mesh status -o %s shows what runs", form, form)
+	}
 	if o.gateway != "" {
 		if err := manifest.CheckAddress(o.gateway); err != nil {
 			return usageError("--gateway: %w", err)
@@ -201,8 +208,10 @@ func dryRun(ctx context.Context, d *deps, p place, o *upOptions, client *control
 	if err != nil {
 		return explain(err)
 	}
-	fmt.Fprintln(d.streams.Out, plan)
-	return nil
+	if plan == nil {
+		plan = runtime.Plan{} // an empty list in JSON, too
+	}
+	return o.planned.print(d.streams.Out, plan, func(w io.Writer) { fmt.Fprintln(w, plan) })
 }
 
 func applyChanges(ctx context.Context, d *deps, p place, o *upOptions, client *control.Client) error {
