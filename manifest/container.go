@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -56,6 +57,11 @@ func (s *Service) FixedPort() int {
 // firstMorePort is the number of the first further port inside a container for
 // which the image fixes none.
 const firstMorePort = 8081
+
+// PortVariable tells a service the number of an entry of its ports.
+func (s *Service) PortVariable(name string) string {
+	return cmp.Or(s.Ports[name].Variable, EnvName(name)+"_PORT")
+}
 
 // MorePorts are the numbers of the further ports inside a container, by name.
 func (s *Service) MorePorts() map[string]int {
@@ -126,7 +132,7 @@ func (s *Service) containerKeys() (keys []string) {
 	for _, of := range []struct {
 		key   string
 		given bool
-	}{{"ports", len(s.Ports) > 0}, {"resources", s.Resources != nil}, {"volumes", len(s.Volumes) > 0}, {"user", s.User != ""}, {"read_only", s.ReadOnly != nil}} {
+	}{{"resources", s.Resources != nil}, {"volumes", len(s.Volumes) > 0}, {"user", s.User != ""}, {"read_only", s.ReadOnly != nil}} {
 		if of.given {
 			keys = append(keys, of.key)
 		}

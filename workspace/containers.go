@@ -101,16 +101,12 @@ func (c *containers) inside(s *manifest.Service, values map[string]string) {
 		values["HOST"], values["PORT"] = "0.0.0.0", strconv.Itoa(c.Port(s))
 	}
 	more := s.MorePorts()
-	for name, port := range s.Ports {
+	for name := range s.Ports {
 		number, ok := more[name]
 		if !ok {
 			number = s.FixedPort()
 		}
-		variable := port.Variable
-		if variable == "" {
-			variable = manifest.EnvName(name) + "_PORT"
-		}
-		values[variable] = strconv.Itoa(number)
+		values[s.PortVariable(name)] = strconv.Itoa(number)
 	}
 }
 

@@ -64,13 +64,42 @@ func (e environment) Environ(s *manifest.Service, instance, address string) ([]s
 		}
 		values["HOST"], values["PORT"] = host, port
 	}
-	if s.Container() {
+	switch {
+	case s.Container():
 		e.ws.containers.Load().inside(s, values)
+	case instance != "":
+		err := tellPorts(s, values, func(name string) (string, error) { return e.ports.take(e.ws.state, furtherPort(instance, name)) })
+		if err != nil {
+			return nil, err
+		}
 	}
 	if err := vars.expand(s); err != nil {
 		return nil, err
 	}
 	return vars.list(), nil
+}
+
+// furtherPort is under what a port of an instance beside its main one is held.
+func furtherPort(instance, name string) string { return instance + "/" + name }
+
+// tellPorts tells a process the numbers of its further ports, at the addresses that at
+// finds; one that an image fixes is the main port here.
+func tellPorts(s *manifest.Service, values map[string]string, at func(name string) (string, error)) error {
+	more := s.MorePorts()
+	for _, name := range slices.Sorted(maps.Keys(s.Ports)) {
+		if _, further := more[name]; !further {
+			values[s.PortVariable(name)] = values["PORT"]
+			continue
+		}
+		address, err := at(name)
+		if err != nil {
+			return fmt.Errorf("ports.%s: %w", name, err)
+		}
+		if _, values[s.PortVariable(name)], err = net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("ports.%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Variables are the environment of a service.
@@ -209,6 +238,11 @@ func (w *Workspace) Variables(service string) (*Variables, error) {
 	if s.Listens() {
 		v.Values["HOST"], v.Values["PORT"] = w.whereabouts(s)
 	}
+	if !s.Container() {
+		if err := tellPorts(s, v.Values, func(name string) (string, error) { return w.furtherAddress(s, name), nil }); err != nil {
+			return nil, err
+		}
+	}
 	v.Values["MESH_INSTANCE"] = s.Name + "-1"
 	err = v.expand(s)
 	delete(v.Values, "MESH_INSTANCE")
@@ -230,6 +264,16 @@ func (w *Workspace) whereabouts(s *manifest.Service) (host, port string) {
 		}
 	}
 	return "127.0.0.1", "0"
+}
+
+// furtherAddress is where the first instance that has one listens beside its main port.
+func (w *Workspace) furtherAddress(s *manifest.Service, name string) string {
+	for _, i := range w.supervisor.Look(s.Name).Instances {
+		if address := w.ports.at(furtherPort(i.Instance, name)); address != "" {
+			return address
+		}
+	}
+	return "127.0.0.1:0"
 }
 
 func linkURL(ws *manifest.Workspace, callee, addr string) string {

@@ -111,7 +111,7 @@ func (s *State) listenFree() (net.Listener, int, error) {
 // copies of mesh on a machine, which all do so, out of each other's way.
 type reservations struct {
 	mu   sync.Mutex
-	held map[string]net.PacketConn // by instance
+	held map[string]net.PacketConn // by instance, or furtherPort of one
 }
 
 // take finds an address for an instance and gives up the one that it had before.
@@ -136,6 +136,16 @@ func (r *reservations) take(s *State, instance string) (string, error) {
 		}
 	}
 	return "", errors.New("find a free port: all that were tried are reserved")
+}
+
+// at is the address that is held for an instance; "": none.
+func (r *reservations) at(instance string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if hold := r.held[instance]; hold != nil {
+		return hold.LocalAddr().String()
+	}
+	return ""
 }
 
 // reserve finds a port that is free for TCP and holds it for UDP; hold is nil
