@@ -104,15 +104,17 @@ func (c *composer) needed(n node, said map[string]bool) {
 
 // because says what mesh has instead of what it does not translate.
 var because = map[string]string{
-	"networks":   ": services reach each other by what calls names, and nothing else",
-	"secrets":    ": put them into .env, which mesh reads and masks",
-	"configs":    ": mount a file with volumes",
-	"include":    ": name that file too, after this one",
-	"extends":    ": write what it takes from there into this service",
-	"privileged": ": mesh gives no container more privileges",
-	"cap_add":    ": mesh gives no container more privileges",
-	"links":      ": calls tells addresses, by ${NAME_URL} and ${NAME_ADDR}",
-	"entrypoint": ": the image's own is used, and run gives it arguments",
+	"networks":                   ": services reach each other by what calls names, and nothing else",
+	"secrets":                    ": put them into .env, which mesh reads and masks",
+	"configs":                    ": mount a file with volumes",
+	"include":                    ": name that file too, after this one",
+	"extends":                    ": write what it takes from there into this service",
+	"privileged":                 ": mesh gives no container more privileges",
+	"cap_add":                    ": mesh gives no container more privileges",
+	"healthcheck.start_period":   ": a start may take its time, and is asked often until it is done",
+	"healthcheck.start_interval": ": a start may take its time, and is asked often until it is done",
+	"links":                      ": calls tells addresses, by ${NAME_URL} and ${NAME_ADDR}",
+	"entrypoint":                 ": the image's own is used, and run gives it arguments",
 }
 
 func (c *composer) take(key string, n node) {

@@ -1,12 +1,15 @@
 package adopt
 
 import (
+	"maps"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/subosito/gotenv"
 
 	"github.com/ebef7166/mesh/manifest"
 )
@@ -177,12 +180,11 @@ func (c *composed) refer(n node, what, text string) string {
 	return reference.ReplaceAllStringFunc(text, func(found string) string {
 		m := reference.FindStringSubmatch(found)
 		other := c.byOriginal(m[3])
-		whole := m[1] != "" || m[2] != "" || m[4] != ""
 		switch {
-		case other == nil || !whole && (found != text || !namesHost.MatchString(what)):
+		case other == nil || !isHost(m, what, text):
 			return found
 		case other == c:
-			if whole {
+			if found != other.original {
 				c.note(n.problem("%s of %s names the service itself, by a name that means nothing in mesh: %s", what, c.original, found))
 			}
 			return found
@@ -205,6 +207,51 @@ func (c *composed) refer(n node, what, text string) string {
 	})
 }
 
+// namedInFile tells of the services that a file of variables names: mesh changes no
+// file. What a value is beside the name may be secret.
+func (c *composed) namedInFile(n node, file, name string) {
+	values, err := gotenv.Read(file)
+	if err != nil {
+		c.note(n.problem("env_file %s of %s could not be read, and mesh will not be able to either: %v", name, c.original, err))
+	}
+	over, _ := asMap(c.get("environment").value)
+	for _, variable := range slices.Sorted(maps.Keys(values)) {
+		if _, said := over[variable]; said {
+			continue
+		}
+		for _, other := range c.namedBy(variable, values[variable]) {
+			c.note(n.problem("%s in the env_file %s of %s names %s, %s", variable, name, c.original, other.original, c.instead(other)))
+		}
+	}
+}
+
+// instead is what to do about the name of another service, which is called then.
+func (c *composed) instead(other *composed) string {
+	if other.port == 0 {
+		return "which has no port that is known"
+	}
+	c.calls(other)
+	env := manifest.EnvName(other.name)
+	return "which means nothing in mesh: say it in env, with ${" + env + "_ADDR} (host:port) or ${" + env + "_URL}"
+}
+
+// namedBy are the other services that the value of a variable names.
+func (c *composed) namedBy(variable, value string) (others []*composed) {
+	for _, found := range reference.FindAllStringSubmatch(value, -1) {
+		other := c.byOriginal(found[3])
+		if other != nil && other != c && !slices.Contains(others, other) && isHost(found, variable, value) {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// isHost tells the name of a host from a word that is a service's name by chance.
+func isHost(found []string, variable, value string) bool {
+	whole := found[1] != "" || found[2] != "" || found[4] != ""
+	return whole || found[0] == value && namesHost.MatchString(variable)
+}
+
 func (c *composed) calls(other *composed) {
 	if !slices.Contains(c.s.Calls, other.name) {
 		c.s.Calls = append(c.s.Calls, other.name)
@@ -222,6 +269,7 @@ func (c *composed) healthcheck(n node) {
 	if n.get("disable").text() == "true" || len(list) < 2 || list[0] == "NONE" {
 		return
 	}
+	c.otherChecks(n)
 	p := &manifest.Probe{Interval: c.duration(n.get("interval")), Timeout: c.duration(n.get("timeout"))}
 	p.Threshold, _ = strconv.Atoi(n.get("retries").text())
 	for i, word := range list[1:] {
@@ -236,6 +284,15 @@ func (c *composed) healthcheck(n node) {
 		p.Command.Args = list[1:]
 	}
 	c.s.Health = p
+}
+
+// otherChecks tells of what mesh's probes have no word for.
+func (c *composed) otherChecks(n node) {
+	for _, key := range n.keys() {
+		if !slices.Contains([]string{"test", "interval", "timeout", "retries", "disable"}, key) {
+			c.untranslated(n.get(key), "healthcheck."+key)
+		}
+	}
 }
 
 var webRequest = regexp.MustCompile(`^(?:curl|wget)\s(?:-\S+\s+)*["']?(http://[^\s"']+)["']?(?:\s*\|\|\s*exit 1)?$`)

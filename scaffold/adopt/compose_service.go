@@ -149,12 +149,15 @@ func (c *composed) envFiles(n node) {
 		}
 		file = filepath.Join(c.root, filepath.FromSlash(resolved(file, c.env)))
 		name := below(c.folder(), file)
+		anyway := name == ".env" || below(c.dir, file) == ".env" // mesh reads these by itself
 		switch {
-		case name == ".env" || below(c.dir, file) == ".env": // read anyway
-		case !exists(file):
+		case exists(file):
+			c.namedInFile(item, file, name)
+			if !anyway {
+				c.s.EnvFile = append(c.s.EnvFile, name)
+			}
+		case !anyway:
 			c.note(item.problem("env_file %s of %s is left out: there is no such file; add env_file: %s once there is", item.name(), c.original, name))
-		default:
-			c.s.EnvFile = append(c.s.EnvFile, name)
 		}
 	}
 }
