@@ -27,7 +27,7 @@ fmt: ## format
 
 golden: ## make generated files and golden files anew
 	cd manifest && $(GO) run ./internal/genschema
-	$(GO) test ./manifest ./scaffold ./dashboard/... -update
+	$(GO) test ./manifest ./scaffold ./dashboard/... ./cmd/mesh/internal/cli -update
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@for pkg in $$($(GO) list $(PKGS)); do \

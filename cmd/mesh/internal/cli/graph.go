@@ -17,9 +17,9 @@ func newGraph(d *deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "graph", Short: "Draw which service calls, follows or listens to which", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			write, ok := map[string]func(io.Writer, *manifest.Workspace){"text": graphText, "mermaid": graphMermaid, "dot": graphDot}[format]
+			write, ok := map[string]func(io.Writer, *manifest.Workspace){"text": graphText, "mermaid": graphMermaid, "dot": graphDot, "svg": graphSVG}[format]
 			if !ok {
-				return usageError("--format %s: it takes text, mermaid or dot", format)
+				return usageError("--format %s: it takes text, mermaid, dot or svg", format)
 			}
 			_, m, err := d.workspace()
 			if err != nil {
@@ -29,8 +29,8 @@ func newGraph(d *deps) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "text", "`FORMAT`: text, mermaid or dot")
-	completes(cmd, "format", "text", "mermaid", "dot")
+	cmd.Flags().StringVar(&format, "format", "text", "`FORMAT`: text, mermaid, dot or svg")
+	completes(cmd, "format", "text", "mermaid", "dot", "svg")
 	return cmd
 }
 
