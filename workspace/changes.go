@@ -78,7 +78,7 @@ func brokerChanges(was, now *manifest.Workspace, selected []*manifest.Service) (
 	for _, s := range now.Services {
 		before, had := was.Service(s.Name)
 		runs := slices.ContainsFunc(selected, func(r *manifest.Service) bool { return r.Name == s.Name })
-		if had && !runs && !(slices.Equal(before.Publishes, s.Publishes) && slices.Equal(before.Consumes, s.Consumes)) {
+		if had && !runs && !sameEvents(before, s) {
 			owners = append(owners, s.Name)
 		}
 	}
@@ -86,6 +86,10 @@ func brokerChanges(was, now *manifest.Workspace, selected []*manifest.Service) (
 		causes = append(causes, "the events of "+strings.Join(owners, ", ")+" have changed")
 	}
 	return causes
+}
+
+func sameEvents(a, b *manifest.Service) bool {
+	return slices.Equal(a.Publishes, b.Publishes) && slices.Equal(a.Consumes, b.Consumes)
 }
 
 // key of a manifest, before and after.
