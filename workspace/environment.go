@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -73,6 +74,9 @@ func (e environment) Environ(s *manifest.Service, instance, address string) ([]s
 			return nil, err
 		}
 	}
+	if instance == "" {
+		s = beforeStart(s, values)
+	}
 	if err := vars.expand(s); err != nil {
 		return nil, err
 	}
@@ -100,6 +104,23 @@ func tellPorts(s *manifest.Service, values map[string]string, at func(name strin
 		}
 	}
 	return nil
+}
+
+// beforeStart is a service as its build is told of it: without what of its env refers
+// to an instance's own, which there is none of yet.
+func beforeStart(s *manifest.Service, values map[string]string) *manifest.Service {
+	own := []string{"HOST", "PORT", "MESH_INSTANCE"}
+	for name := range s.Ports {
+		own = append(own, s.PortVariable(name))
+	}
+	built := *s
+	built.Env = maps.Clone(s.Env)
+	maps.DeleteFunc(built.Env, func(_, text string) bool {
+		_, err := manifest.Expand(text, func(name string) (string, bool) { value, ok := values[name]; return value, ok })
+		unset, ok := errors.AsType[*manifest.UnsetVariable](err)
+		return ok && slices.Contains(own, unset.Name)
+	})
+	return &built
 }
 
 // Variables are the environment of a service.

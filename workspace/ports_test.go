@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,6 +40,25 @@ func TestAProcessIsToldItsFurtherPorts(t *testing.T) {
 	before := w.ports.at("api-1/admin")
 	if started(t, env, "api-1"); w.ports.at("api-1/admin") == before || len(w.ports.held) != 6 {
 		t.Errorf("a restart keeps what the last start held: %v", w.ports.held)
+	}
+}
+
+// TestABuildIsNotToldOfAnInstance: env that refers to what an instance alone has does
+// not keep the service from being built, and other variables without a value do.
+func TestABuildIsNotToldOfAnInstance(t *testing.T) {
+	w := openWorkspace(t, morePorts)
+	api, _ := w.Manifest().Service("api")
+	env := environment{ws: w, ports: &w.ports}
+	built, err := env.Environ(api, "", "")
+	if err != nil || slices.ContainsFunc(built, func(v string) bool { return strings.HasPrefix(v, "METRICS=") }) || !slices.Contains(built, "MESH_SERVICE=api") {
+		t.Errorf("%v %v", built, err)
+	}
+	if api.Env["METRICS"] == "" {
+		t.Error("the manifest has lost it")
+	}
+	api.Env["NEEDED"] = "${NOWHERE}"
+	if _, err := env.Environ(api, "", ""); err == nil || !strings.Contains(err.Error(), "${NOWHERE} has no value") {
+		t.Errorf("%v", err)
 	}
 }
 
