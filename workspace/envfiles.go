@@ -117,7 +117,7 @@ func (w *Workspace) compareVariables(services []*manifest.Service, observed runt
 			continue
 		}
 		service, _ := snapshot.Service(s.Name)
-		if w.told.otherwise(service, snapshot.Of(s.Name), w.variablesID(s)) {
+		if w.tellings.otherwise(service, snapshot.Of(s.Name), w.variablesID(s)) {
 			now.Environment = "its .env changed"
 			if len(s.EnvFile) > 0 {
 				now.Environment = "its .env or env_file changed"

@@ -47,7 +47,7 @@ func (e environment) Address(s *manifest.Service, instance string) (string, erro
 // Environ implements runtime.Environment.
 func (e environment) Environ(s *manifest.Service, instance, address string) ([]string, error) {
 	if instance != "" {
-		e.ws.told.note(s.Name, instance, e.ws.variablesID(s)) // before they are read: what is saved meanwhile is new
+		e.ws.tellings.note(s.Name, instance, e.ws.variablesID(s)) // before they are read: what is saved meanwhile is new
 	}
 	vars, err := e.ws.Env(s)
 	if err != nil {

@@ -83,7 +83,7 @@ type Workspace struct {
 	refused   atomic.Pointer[string] // why the manifests on disk are not applied
 	contracts atomic.Pointer[string] // what is wrong with them; nil: nothing, as far as is known
 	storms    storms
-	told      tellings
+	tellings  tellings
 }
 
 // Open starts the built-ins of a workspace: they listen when it returns. Run

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/patternmatcher"
 	"go.uber.org/goleak"
 
 	"github.com/ebef7166/mesh/manifest"
@@ -233,4 +234,24 @@ func FuzzBuildkitLog(f *testing.F) {
 			t.Errorf("%q", texts)
 		}
 	})
+}
+
+// A workspace that was opened through a link is sent as any other.
+func TestPackThroughALink(t *testing.T) {
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(real, 0o700), os.WriteFile(filepath.Join(real, "Dockerfile"), []byte("FROM scratch\n"), 0o600), os.Symlink(real, link)); err != nil {
+		t.Fatal(err)
+	}
+	ignored, err := patternmatcher.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent bytes.Buffer
+	if err := pack(&sent, link, ignored); err != nil {
+		t.Fatal(err)
+	}
+	if head, err := tar.NewReader(&sent).Next(); err != nil || head.Name != "Dockerfile" {
+		t.Errorf("%v %v", head, err)
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
 
+	"github.com/ebef7166/mesh/internal/walk"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
@@ -139,7 +140,7 @@ func readIgnored(dir, file string) (*patternmatcher.PatternMatcher, error) {
 // pack writes a folder as a tar file.
 func pack(w io.Writer, dir string, ignored *patternmatcher.PatternMatcher) error {
 	t := tar.NewWriter(w)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := walk.Dir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err
 		}
