@@ -28,7 +28,6 @@ type exchange struct {
 	life     life
 	timer    *time.Timer // nil without a timeout
 	timedOut atomic.Bool
-	late     atomic.Bool // it was the client that was waited for then
 	ended    atomic.Bool // a stream that the gateway ends
 
 	body     *watch      // of the request's; nil: it may take its time
@@ -64,8 +63,8 @@ func (x *exchange) limitTime() {
 	}
 	x.timer = time.AfterFunc(x.route.Timeout, func() {
 		x.timedOut.Store(true)
-		if x.body != nil && x.body.interrupt() {
-			x.late.Store(true)
+		if x.body != nil {
+			x.body.interrupt()
 		}
 		x.life.end(context.DeadlineExceeded)
 	})
@@ -137,7 +136,7 @@ func (x *exchange) failed(err error) *problem {
 		return &problem{status: http.StatusRequestEntityTooLarge, cause: "the request's body is larger than the route allows"}
 	case errors.As(err, &none):
 		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: none.cause, retry: 1}
-	case x.late.Load():
+	case x.late():
 		return &problem{status: http.StatusRequestTimeout, cause: "the request's body was not there within " + x.route.Timeout.String()}
 	case x.timedOut.Load():
 		return &problem{status: http.StatusGatewayTimeout, service: x.callee, cause: x.callee + " did not answer within " + x.route.Timeout.String()}

@@ -166,7 +166,7 @@ func (s *sending) verdict(ctx context.Context, res *http.Response, err error) er
 	}
 	var tooLarge *http.MaxBytesError
 	switch {
-	case s.x.late.Load():
+	case s.x.late():
 		return errNoVerdict
 	case s.x.timedOut.Load():
 		return errors.New("no answer within " + s.x.route.Timeout.String())

@@ -32,6 +32,7 @@ type watch struct {
 	mu          sync.Mutex
 	waiting     bool
 	interrupted bool // no wait lasts any more
+	late        bool // and one did not
 	fired       bool
 	over        bool // nothing is stopped any more: what stop uses is gone with the request
 }
@@ -54,20 +55,30 @@ func (w *watch) wait(f func()) {
 func (w *watch) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.waiting = true; w.interrupted && !w.over {
+	w.waiting = true
+	w.endWait()
+}
+
+// interrupt ends a wait before its time, and those that come.
+func (w *watch) interrupt() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.interrupted = true
+	w.endWait()
+}
+
+// endWait ends a wait that is interrupted; w is locked.
+func (w *watch) endWait() {
+	if w.interrupted && w.waiting && !w.over {
+		w.late = true
 		w.stop()
 	}
 }
 
-// interrupt ends a wait before its time, and those that come. It returns whether there
-// was one.
-func (w *watch) interrupt() bool {
+func (w *watch) wasLate() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.interrupted = true; w.waiting && !w.over {
-		w.stop()
-	}
-	return w.waiting
+	return w.late
 }
 
 func (w *watch) fire() {
@@ -124,7 +135,7 @@ const unreadLimit = 5 * time.Second
 // end. Where it was, net/http reads on to learn of the client's end, and must not be
 // disturbed.
 func (x *exchange) leaveUnread(r *http.Request) {
-	if r.ProtoMajor != 1 || r.Body == http.NoBody || x.stalled() || x.late.Load() { // it was broken off already
+	if r.ProtoMajor != 1 || r.Body == http.NoBody || x.stalled() || x.late() { // it was broken off already
 		return
 	}
 	limit := unreadLimit
@@ -133,6 +144,9 @@ func (x *exchange) leaveUnread(r *http.Request) {
 	}
 	_ = http.NewResponseController(x.w.ResponseWriter).SetReadDeadline(time.Now().Add(limit))
 }
+
+// late reports that the client's body was waited for when the time of the route was over.
+func (x *exchange) late() bool { return x.body != nil && x.body.wasLate() }
 
 // stalled reports that a request was broken off because its body did not come.
 func (x *exchange) stalled() bool { return x.body != nil && x.body.hasFired() }
