@@ -109,9 +109,12 @@ func (q *AccessQuery) collect(blocks [][]Record) []AccessLine {
 
 // gather is a record with those that wait behind it.
 func (q *AccessQuery) gather(r Record, queue <-chan Record) (lines []AccessLine) {
-	for range followQueue {
+	for n := 1; ; n++ {
 		if q.wants(&r) {
 			lines = append(lines, AccessLine{Record: r})
+		}
+		if n == followQueue {
+			return lines
 		}
 		select {
 		case r = <-queue:
@@ -119,7 +122,6 @@ func (q *AccessQuery) gather(r Record, queue <-chan Record) (lines []AccessLine)
 			return lines
 		}
 	}
-	return lines
 }
 
 // String is the record as a person reads it, without its time:

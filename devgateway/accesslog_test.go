@@ -134,6 +134,21 @@ func TestWhatIsFilteredOutTakesNoCountWithIt(t *testing.T) {
 
 var errEnough = errors.New("enough")
 
+// A batch ends with the last record that it holds: the one behind it is the next's.
+func TestABatchLosesNothing(t *testing.T) {
+	queue := make(chan Record, 2*followQueue)
+	for range cap(queue) {
+		queue <- Record{}
+	}
+	total := 0
+	for q := (AccessQuery{}); len(queue) > 0; {
+		total += len(q.gather(<-queue, queue))
+	}
+	if total != cap(queue) {
+		t.Errorf("%d of %d", total, cap(queue))
+	}
+}
+
 func TestAccessLineInJSON(t *testing.T) {
 	in := AccessLine{Record{Start: time.Unix(1, 5).UTC(), Duration: 1500 * time.Millisecond, Caller: outside, Callee: "cart", Method: "GET", Path: "/x", Status: 200, Retries: 1}, 7}
 	data, err := json.Marshal(in)

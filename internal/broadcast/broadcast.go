@@ -93,7 +93,7 @@ func (s *Subscription[T]) Missed() int {
 
 // Each calls take with every value as it comes, and with the weight of what was
 // dropped since take last reported that it passed that on, until ctx ends or take
-// fails. What had come when ctx ended is still taken.
+// fails. What had come when ctx ended is still taken. take may read more from C itself.
 func (s *Subscription[T]) Each(ctx context.Context, take func(v T, missed int) (told bool, err error)) error {
 	missed := 0
 	next := func(v T) error {
@@ -111,14 +111,24 @@ func (s *Subscription[T]) Each(ctx context.Context, take func(v T, missed int) (
 				return err
 			}
 		case <-ctx.Done():
-			for range len(s.queue) {
-				if err := next(<-s.queue); err != nil {
-					return err
-				}
+			return s.drain(next)
+		}
+	}
+}
+
+// drain hands over what is in the queue, but nothing that comes meanwhile.
+func (s *Subscription[T]) drain(next func(v T) error) error {
+	for range len(s.queue) {
+		select {
+		case v := <-s.queue:
+			if err := next(v); err != nil {
+				return err
 			}
+		default: // next has read it
 			return nil
 		}
 	}
+	return nil
 }
 
 // Close ends the subscription.

@@ -93,3 +93,28 @@ func TestSnapshotThenStreamHasNoGap(t *testing.T) {
 	}
 	<-done
 }
+
+// TestEachEndsWhateverTakeReads: what came before the end is taken once, also where take
+// reads ahead. By chance it comes before the end is seen, so that it is tried often.
+func TestEachEndsWhateverTakeReads(t *testing.T) {
+	for range 100 {
+		var topic Topic[int]
+		sub := topic.Subscribe(10, nil)
+		for i := range 7 {
+			topic.Publish(i)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		taken := 0
+		err := sub.Each(ctx, func(int, int) (bool, error) {
+			for taken++; len(sub.C()) > 2; taken++ {
+				<-sub.C()
+			}
+			return true, nil
+		})
+		if err != nil || taken != 7 {
+			t.Errorf("%d of 7 were taken: %v", taken, err)
+		}
+		sub.Close()
+	}
+}
