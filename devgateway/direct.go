@@ -32,8 +32,15 @@ type direct struct {
 
 // goesDirect says whether a request is one for direct.
 func goesDirect(e *endpoint, req *http.Request) bool {
-	return !e.TLS && !e.HTTP2 && !isGRPC(req.Header) && req.Header["Upgrade"] == nil && req.Header["Expect"] == nil &&
-		len(req.Trailer) == 0 && req.ContentLength >= 0 && req.ContentLength <= mostDirect
+	return !e.TLS && !e.HTTP2 && len(req.Trailer) == 0 && isShort(req)
+}
+
+// isShort says whether a request is one that can be at hand whole. Its body is read
+// before an instance is chosen: a client that takes its time holds none, nor a
+// connection, which an instance may end meanwhile.
+func isShort(req *http.Request) bool {
+	return !isGRPC(req.Header) && req.Header["Upgrade"] == nil && req.Header["Expect"] == nil &&
+		req.ContentLength >= 0 && req.ContentLength <= mostDirect
 }
 
 // roundTrip sends a request, with the headers of said beside its own, and returns the

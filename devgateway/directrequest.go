@@ -94,9 +94,5 @@ func appendBody(out []byte, req *http.Request) ([]byte, error) {
 	if _, err := io.ReadFull(req.Body, out[at:]); err != nil {
 		return out[:at], err
 	}
-	// What is behind the last byte: its end, and perhaps a complaint.
-	if _, err := req.Body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
-		return out[:at], err
-	}
 	return out, nil
 }

@@ -150,13 +150,6 @@ func keepOpen(req *http.Request, keep bool) *repeatable {
 	return b
 }
 
-// short says whether the body of a request is to be read before an instance is chosen:
-// a client that takes its time holds none, nor a connection, which an instance may end
-// meanwhile.
-func short(req *http.Request) bool {
-	return req.ContentLength > 0 && req.ContentLength <= mostDirect && req.Header["Expect"] == nil && req.Header["Upgrade"] == nil && !isGRPC(req.Header)
-}
-
 // fetch reads all of it, and makes what was read the body of req.
 func (b *repeatable) fetch(req *http.Request) error {
 	b.mu.Lock()

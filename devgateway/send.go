@@ -27,7 +27,7 @@ func (x *exchange) send(req *http.Request) (*http.Response, error) {
 	g := x.g
 	s := &sending{g: g, x: x, retries: x.retries(req)}
 	x.sent = keepOpen(req, s.retries.Attempts > 0)
-	if short(req) {
+	if x.sent != nil && isShort(req) {
 		if err := x.sent.fetch(req); err != nil {
 			return nil, err
 		}

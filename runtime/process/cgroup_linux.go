@@ -168,8 +168,9 @@ func (c *cgroup) kill() (n int) {
 	for _, child := range c.children() {
 		n += child.kill()
 	}
-	n += len(c.processes())
-	for pids := c.processes(); len(pids) > 0; pids = c.processes() {
+	pids := c.processes()
+	n += len(pids)
+	for ; len(pids) > 0; pids = c.processes() {
 		if c.home == "" {
 			_ = write(filepath.Join(c.dir, "cgroup.kill"), "1") // looked at again
 		} else {
