@@ -145,13 +145,19 @@ func TestARefusedRefreshCostsNothing(t *testing.T) {
 
 func TestRefreshedByAHundredAtOnce(t *testing.T) {
 	w := newWorld(t)
-	form := url.Values{"refresh_token": {w.tokens("web", "openid", "offline_access").RefreshToken}}
+	w.redeemedOnce(w.refresh, url.Values{"refresh_token": {w.tokens("web", "openid", "offline_access").RefreshToken}}, "refresh token")
+}
+
+// redeemedOnce has a hundred bring the same at once: one of them gets tokens, and those
+// are revoked, since somebody else has brought it too.
+func (w *world) redeemedOnce(redeem func(*Client, url.Values) (*tokenResponse, error), form url.Values, what string) {
+	w.t.Helper()
 	var succeeded atomic.Int32
 	var access atomic.Value
 	var all sync.WaitGroup
 	for range 100 {
 		all.Go(func() {
-			if answer, err := w.refresh(w.directory.Load().clients["web"], form); err == nil {
+			if answer, err := redeem(w.directory.Load().clients["web"], form); err == nil {
 				succeeded.Add(1)
 				access.Store(answer.AccessToken)
 			}
@@ -159,10 +165,10 @@ func TestRefreshedByAHundredAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	if succeeded.Load() != 1 {
-		t.Fatalf("%d of 100 got tokens", succeeded.Load())
+		w.t.Fatalf("%d of 100 got tokens", succeeded.Load())
 	}
-	if _, err := w.Verifier().Verify(t.Context(), access.Load().(string)); err == nil || !strings.Contains(err.Error(), "revoked") {
-		t.Errorf("the token of a replayed refresh token: %v", err)
+	if _, err := w.Verifier().Verify(w.t.Context(), access.Load().(string)); err == nil || !strings.Contains(err.Error(), "revoked") {
+		w.t.Errorf("the token of a replayed %s: %v", what, err)
 	}
 }
 
@@ -185,25 +191,7 @@ func TestCodeRedeemedByAHundredAtOnce(t *testing.T) {
 	config, verifier := w.oauth("web", "openid", "offline_access"), oauth2.GenerateVerifier()
 	code := w.signInAs("alice", config.AuthCodeURL("s", oauth2.S256ChallengeOption(verifier))).Get("code")
 	form := url.Values{"code": {code}, "code_verifier": {verifier}, "redirect_uri": {config.RedirectURL}}
-	var succeeded atomic.Int32
-	var access atomic.Value
-	var all sync.WaitGroup
-	for range 100 {
-		all.Go(func() {
-			answer, err := w.redeemCode(w.directory.Load().clients["web"], form)
-			if err == nil {
-				succeeded.Add(1)
-				access.Store(answer.AccessToken)
-			}
-		})
-	}
-	all.Wait()
-	if succeeded.Load() != 1 {
-		t.Fatalf("%d of 100 got tokens", succeeded.Load())
-	}
-	if _, err := w.Verifier().Verify(t.Context(), access.Load().(string)); err == nil || !strings.Contains(err.Error(), "revoked") {
-		t.Errorf("the token of a replayed code: %v", err)
-	}
+	w.redeemedOnce(w.redeemCode, form, "code")
 }
 
 // TestScopeIsTold: an answer without a scope would grant the one that was asked for
