@@ -144,6 +144,12 @@ func (d *device) decide(user string, denied bool) {
 	}
 }
 
+func (d *device) decided() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.user != "" || d.denied
+}
+
 // devicePage is where the user types the code, and then says who they are.
 // The device's own application is named, so that a code that somebody else
 // sent is noticed.
@@ -154,6 +160,10 @@ func (p *Provider) devicePage(w http.ResponseWriter, r *http.Request) {
 	}
 	code := r.Form.Get("user_code")
 	d, known := p.userCode.get(plainCode(code))
+	if known && d.decided() { // a second click
+		p.deviceDone(w)
+		return
+	}
 	user, denied := r.PostForm.Get("user"), r.PostForm.Get("deny") != ""
 	if !known || (user == "" && !denied) {
 		p.askDevice(w, d, code)
@@ -163,7 +173,10 @@ func (p *Provider) devicePage(w http.ResponseWriter, r *http.Request) {
 		p.errorPage(w, r, refuse("invalid_request", "%v", err))
 		return
 	}
-	p.userCode.remove(plainCode(code))
 	d.decide(user, denied)
+	p.deviceDone(w)
+}
+
+func (p *Provider) deviceDone(w http.ResponseWriter) {
 	p.messagePage(w, http.StatusOK, "Done", "You can close this page and go back to your device.")
 }

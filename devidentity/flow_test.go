@@ -229,10 +229,22 @@ func TestDeviceGrant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	readAll(t, r)
+	if said := readAll(t, r); !strings.Contains(said, "Done") {
+		t.Errorf("the user's answer: %s", said)
+	}
+	again, err := w.browser.PostForm(w.endpoint("/device"), url.Values{"user_code": {typed}, "user": {"bob"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := readAll(t, again); !strings.Contains(said, "Done") {
+		t.Errorf("a second click: %s", said)
+	}
 	status, answer := w.form("/token", poll)
 	if status != http.StatusOK || answer["refresh_token"] == nil || answer["id_token"] == nil {
-		t.Errorf("after the user agreed: %d %v", status, answer)
+		t.Fatalf("after the user agreed: %d %v", status, answer)
+	}
+	if _, got := w.form("/introspect", url.Values{"token": {answer["access_token"].(string)}}, w.as("cart")); got["sub"] != "alice" {
+		t.Errorf("who agreed: %v", got)
 	}
 	if _, answer := w.form("/token", poll); answer["error"] != "invalid_grant" {
 		t.Errorf("the same device code again: %v", answer)

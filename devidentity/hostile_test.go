@@ -358,6 +358,23 @@ func TestPagesAreGuarded(t *testing.T) {
 	}
 }
 
+// TestDoubleClickOnSignOut: the browser follows the answer to its second click.
+func TestDoubleClickOnSignOut(t *testing.T) {
+	w := newWorld(t)
+	back := w.oauth("web").RedirectURL
+	_, page := w.get(w.endpoint("/end_session?client_id=web&post_logout_redirect_uri=") + url.QueryEscape(back))
+	form := url.Values{"request": requestField.FindStringSubmatch(page)[1:]}
+	for _, click := range []string{"first", "second"} {
+		r, err := w.browser.PostForm(w.endpoint("/signout"), form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if readAll(t, r); r.Header.Get("Location") != back {
+			t.Errorf("the %s click: %d %v", click, r.StatusCode, r.Header)
+		}
+	}
+}
+
 // TestDoubleClick: the browser follows the answer to its second click, which is the
 // first one's. Nobody else gets it, and not for long.
 func TestDoubleClick(t *testing.T) {

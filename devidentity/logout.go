@@ -96,7 +96,7 @@ func (p *Provider) signOut(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.endSessionOf(w, r)
-	target, _ := p.logouts.take(r.PostForm.Get("request"))
+	target, _ := p.logouts.get(r.PostForm.Get("request")) // kept: the browser follows the answer to a second click
 	p.leave(w, r, target)
 }
 

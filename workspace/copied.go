@@ -9,18 +9,35 @@ import (
 	"strings"
 
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/container"
 )
 
-// copiedBy is what the Dockerfiles of services take from the workspace, by service.
-func copiedBy(services []*manifest.Service) map[string][]string {
-	copied := map[string][]string{}
+// recipe is what a Dockerfile takes from the workspace.
+type recipe struct {
+	copied  []string               // slashed, relative to the workspace; "." is all of it
+	leftOut func(path string) bool // by .dockerignore
+}
+
+// recipesOf are those of the services that are built by a Dockerfile.
+func recipesOf(dir string, services []*manifest.Service) map[string]recipe {
+	recipes := map[string]recipe{}
 	for _, s := range services {
 		if s.Container() && s.Dockerfile != "" {
 			text, _ := os.ReadFile(filepath.Join(s.Dir, s.Dockerfile)) // what is wrong with it, its build says
-			copied[s.Name] = copySources(string(text))
+			recipes[s.Name] = recipe{copySources(string(text)), container.LeftOut(s, dir)}
 		}
 	}
-	return copied
+	return recipes
+}
+
+// takes reports that the recipe is made with a file of the workspace, which may lie in
+// the folder of others. All of the workspace is not taken to be the folders of others:
+// each save there would make every image anew.
+func (r recipe) takes(file string, others bool) bool {
+	named := slices.ContainsFunc(r.copied, func(source string) bool {
+		return source == "." && !others || source != "." && covers(source, file)
+	})
+	return named && !r.leftOut(file) || file == ".dockerignore" && r.leftOut != nil
 }
 
 // copySources are what COPY and ADD of a Dockerfile take from the context, slashed;
@@ -57,15 +74,6 @@ func copyArguments(words []string) []string {
 		words = list
 	}
 	return words[:max(len(words)-1, 0)]
-}
-
-// copies reports that one of the sources names a file of the workspace, or a folder
-// that it lies in. All of the workspace is not taken to be the folders of others: each
-// save there would make every image anew.
-func copies(sources []string, file string, others bool) bool {
-	return slices.ContainsFunc(sources, func(source string) bool {
-		return source == "." && !others || source != "." && covers(source, file)
-	})
 }
 
 // covers reports that a pattern of path.Match names a file, or a folder that it lies in.

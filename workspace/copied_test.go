@@ -32,13 +32,17 @@ RUN cp a b
 
 func TestAffectedByWhatADockerfileCopies(t *testing.T) {
 	services := []*manifest.Service{{Name: "img", Dir: "/w/services/img", Dockerfile: "Dockerfile"}, {Name: "all", Dir: "/w/services/all", Dockerfile: "Dockerfile"}, {Name: "py", Dir: "/w/services/py"}}
-	from := sources{dir: "/w", copied: map[string][]string{"img": {"shared/txt", "services/py/*.lock"}, "all": {"."}}}
+	ignored := func(path string) bool { return path == "shared/txt/out" || path == "services/img/notes" }
+	from := sources{dir: "/w", recipes: map[string]recipe{"img": {[]string{"shared/txt", "services/py/*.lock"}, ignored}, "all": {[]string{"."}, ignored}}}
 	for path, want := range map[string]string{
 		"/w/shared/txt/a/b":         "all img",
 		"/w/shared/other":           "all",
 		"/w/services/py/x.lock":     "img py",
 		"/w/services/py/app.py":     "py",
 		"/w/services/img/x":         "img",
+		"/w/services/img/notes":     "",
+		"/w/shared/txt/out":         "",
+		"/w/.dockerignore":          "all img",
 		"/elsewhere/shared/txt/a/b": "",
 	} {
 		names := slices.Sorted(maps.Keys(affected(services, services, from, []string{path})))

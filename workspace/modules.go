@@ -33,7 +33,27 @@ func readModules(dir string, services []*manifest.Service) []gomod.Module {
 			todo = append(todo, m.Replaced...)
 		}
 	}
+	imply(modules, members, services)
 	return modules
+}
+
+// imply adds what a go.work lets its members import without a word in their go.mod:
+// the members that no go.mod requires. Those that hold a service are left out, which
+// are programs and not for others.
+func imply(modules []gomod.Module, members []string, services []*manifest.Service) {
+	var implied []string
+	for _, m := range modules {
+		requires := func(other gomod.Module) bool { return slices.Contains(other.Requires, m.Path) }
+		holds := func(s *manifest.Service) bool { return below(s.Dir, m.Dir) }
+		if slices.Contains(members, m.Dir) && !slices.ContainsFunc(modules, requires) && !slices.ContainsFunc(services, holds) {
+			implied = append(implied, m.Path)
+		}
+	}
+	for i := range modules {
+		if slices.Contains(members, modules[i].Dir) {
+			modules[i].Requires = append(modules[i].Requires, implied...)
+		}
+	}
 }
 
 // outerModules are the folders of the modules outside dir that some Go service is

@@ -66,7 +66,7 @@ func watchError(err error) string {
 // to, since links are not followed.
 func (w *Workspace) watched() []string {
 	dir, services := w.Manifest().Dir, w.running()
-	folders := outerModules(dir, readModules(dir, services), services)
+	folders := outerModules(dir, readModules(dir, w.Manifest().Services), services)
 	for _, s := range services {
 		folders = append(folders, s.Dir)
 	}
@@ -152,7 +152,8 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 // end, and from the newest code when they are run the next time.
 func (s *saves) prepare(paths []string) {
 	all := s.Manifest().Services
-	from := sources{dir: s.Manifest().Dir, modules: readModules(s.Manifest().Dir, all), copied: copiedBy(s.running())}
+	dir := s.Manifest().Dir
+	from := sources{dir: dir, modules: readModules(dir, all), recipes: recipesOf(dir, s.running())}
 	changed := affected(all, s.running(), from, paths)
 	var names []string
 	for _, svc := range s.running() {
@@ -251,7 +252,7 @@ func (w *Workspace) running() []*manifest.Service {
 type sources struct {
 	dir     string // of the workspace
 	modules []gomod.Module
-	copied  map[string][]string // by Dockerfiles, of each service
+	recipes map[string]recipe // of the services that are built by one
 }
 
 // affected are the services, of those that run, that a change of these files may
@@ -267,7 +268,7 @@ func affected(all, running []*manifest.Service, from sources, paths []string) ma
 		owner := ownerOf(all, path)
 		for _, s := range running {
 			own := owner != nil && s.Dir == owner.Dir // several may live in one folder
-			if own && watches(s, path) || !own && (reachesOut(s, path) || from.builds(s, owner, path)) {
+			if own && watches(s, path) && !from.leavesOut(s, path) || !own && (reachesOut(s, path) || from.builds(s, owner, path)) {
 				changed[s.Name] = path
 			}
 		}
@@ -282,7 +283,14 @@ func (f sources) builds(s, owner *manifest.Service, path string) bool {
 		return false
 	}
 	seen := within(f.dir, path)
-	return f.compiles(s, owner, path) || filepath.IsLocal(seen) && copies(f.copied[s.Name], filepath.ToSlash(seen), owner != nil)
+	return f.compiles(s, owner, path) || filepath.IsLocal(seen) && f.recipes[s.Name].takes(filepath.ToSlash(seen), owner != nil)
+}
+
+// leavesOut reports that the image of a service is made without a file of its folder,
+// which no pattern of its watch asks for.
+func (f sources) leavesOut(s *manifest.Service, path string) bool {
+	made, ok := f.recipes[s.Name]
+	return ok && len(s.Watch) == 0 && made.leftOut(filepath.ToSlash(within(f.dir, path)))
 }
 
 // compiles reports whether a service is built from the module in which path lies;

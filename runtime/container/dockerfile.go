@@ -114,6 +114,23 @@ func basesOf(text string) (images []string) {
 	return images
 }
 
+// LeftOut reads which paths in the workspace's folder dir, relative to it, an engine does
+// not get to see that builds a service of a Dockerfile; none where that cannot be read.
+func LeftOut(s *manifest.Service, dir string) func(path string) bool {
+	file, err := filepath.Rel(dir, filepath.Join(s.Dir, s.Dockerfile))
+	if err != nil {
+		return func(string) bool { return false }
+	}
+	ignored, err := readIgnored(dir, filepath.ToSlash(file))
+	return func(path string) bool {
+		if err != nil {
+			return false // which the build says
+		}
+		out, err := ignored.MatchesOrParentMatches(path)
+		return out && err == nil
+	}
+}
+
 // readIgnored reads what the context leaves out: Dockerfile.dockerignore beside
 // the Dockerfile, or .dockerignore, and what never belongs into one.
 func readIgnored(dir, file string) (*patternmatcher.PatternMatcher, error) {
