@@ -224,6 +224,18 @@ func (c *checker) program() {
 		if _, err := ExternalURL(s.URL); err != nil || !strings.Contains(s.URL, "://") {
 			c.fail([]any{"url"}, "%q is no address that mesh can send requests to: write it as http://host:port", s.URL)
 		}
+		c.warnElsewhere()
+	}
+}
+
+// warnElsewhere names the keys of a service that runs elsewhere which are about how it
+// is run here. What defaults say of all services is left alone.
+func (c *checker) warnElsewhere() {
+	for _, key := range []string{"build", "driver", "ports", "volumes", "user", "read_only", "resources", "watch", "reload", "liveness", "replicas", "restart", "stop"} {
+		path := c.s.path(key)
+		if _, _, found := c.s.source.of(path).lookup(path); found {
+			c.ws.Warnings = append(c.ws.Warnings, c.s.source.problemKey(path, "%s has no effect beside url: the service is not run here", key))
+		}
 	}
 }
 

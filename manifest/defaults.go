@@ -104,7 +104,7 @@ func mergedElement(before, after reflect.Value, fromWins bool) reflect.Value {
 
 // applyDefaults makes the rest explicit, so that nobody else needs to know what
 // holds where the manifest is silent.
-func (s *Service) applyDefaults(gateway Gateway) {
+func (s *Service) applyDefaults(gateway Gateway, servers Databases) {
 	if s.Kind == "" {
 		s.Kind = KindService
 	}
@@ -122,7 +122,11 @@ func (s *Service) applyDefaults(gateway Gateway) {
 			s.Restart.Policy = "never"
 		}
 	}
-	s.Routes = slices.Clone(s.Routes) // which defaults may share
+	if s.Database != nil && s.Database.Engine == "postgres" && servers.Postgres != nil {
+		s.Database = orNew(s.Database) // which defaults may share
+		s.Database.URL = cmp.Or(s.Database.URL, servers.Postgres.URL)
+	}
+	s.Routes = slices.Clone(s.Routes) // as these
 	for i := range s.Routes {
 		s.Routes[i].applyDefaults(gateway, s.Dir)
 		s.Routes[i].Position = s.source.position(s.path("routes", i))

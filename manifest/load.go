@@ -88,7 +88,7 @@ func (l *loader) workspace() error {
 	}
 	l.ws.Name, l.ws.Gateway = l.doc.Name, l.doc.Gateway
 	l.ws.Gateway.applyDefaults(l.source, l.dir)
-	l.ws.Identity, l.ws.Databases = l.doc.Identity, l.doc.Databases
+	l.ws.Identity = l.doc.Identity
 	return nil
 }
 
@@ -219,7 +219,7 @@ func (l *loader) addService(s *Service) {
 	}
 	l.defaults(s)
 	s.faulty = s.faulty || l.doubtful
-	s.applyDefaults(l.ws.Gateway)
+	s.applyDefaults(l.ws.Gateway, l.doc.Databases)
 	l.ws.byName[s.Name] = s
 	l.ws.Services = append(l.ws.Services, s)
 	slices.SortFunc(l.ws.Services, func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })

@@ -25,14 +25,13 @@ func IsManifest(path string) bool {
 // Workspace is a whole workspace: mesh.yaml with every service it names,
 // defaults applied and checked.
 type Workspace struct {
-	Dir       string              // absolute
-	Name      string              // also the audience of its tokens
-	Gateway   Gateway             // how the outside comes in
-	Identity  Identity            // who may come in
-	Databases Databases           // servers that the services' databases live on
-	Services  []*Service          // sorted by name
-	Warnings  []Problem           // accepted, but probably not what was meant; beside ForContainers
-	byName    map[string]*Service // index of Services
+	Dir      string              // absolute
+	Name     string              // also the audience of its tokens
+	Gateway  Gateway             // how the outside comes in
+	Identity Identity            // who may come in
+	Services []*Service          // sorted by name
+	Warnings []Problem           // accepted, but probably not what was meant; beside ForContainers
+	byName   map[string]*Service // index of Services
 }
 
 // Document is mesh.yaml as written.

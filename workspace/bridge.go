@@ -189,18 +189,12 @@ func (c *containers) relayAll(broker string, m *manifest.Workspace) error {
 // loopbackServers are the addresses of the PostgreSQL servers that listen on
 // loopback.
 func loopbackServers(m *manifest.Workspace) []string {
-	servers := []string{}
-	if m.Databases.Postgres != nil {
-		servers = append(servers, m.Databases.Postgres.URL)
-	}
-	for _, s := range m.Services {
-		if s.Database != nil && s.Database.URL != "" {
-			servers = append(servers, s.Database.URL)
-		}
-	}
 	var addresses []string
-	for _, server := range servers {
-		if address, ok := loopbackServer(server); ok {
+	for _, s := range m.Services {
+		if s.Database == nil || s.Database.URL == "" {
+			continue
+		}
+		if address, ok := loopbackServer(s.Database.URL); ok {
 			addresses = append(addresses, address)
 		}
 	}

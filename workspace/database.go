@@ -32,14 +32,11 @@ type databases struct {
 // login is what is made once: the role and the schema of one name on a server.
 type login struct{ server, role string }
 
-// loginOf names the role and the schema of a service: with the workspace's name,
-// as many may share a server, and apart from it for a copy that has a state
-// folder of its own.
-func loginOf(m *manifest.Workspace, s *manifest.Service, state string) login {
-	l := login{s.Database.URL, m.Name + "_" + s.Name}
-	if l.server == "" && m.Databases.Postgres != nil {
-		l.server = m.Databases.Postgres.URL
-	}
+// loginOf names the role and the schema of a service: with the name of its
+// workspace, as many may share a server, and apart from it for a copy that has a
+// state folder of its own.
+func loginOf(s *manifest.Service, owner, state string) login {
+	l := login{s.Database.URL, owner + "_" + s.Name}
 	if copied := filepath.Base(state); copied != StateDir {
 		l.role += "_" + copied
 	}
@@ -49,13 +46,14 @@ func loginOf(m *manifest.Workspace, s *manifest.Service, state string) login {
 // DropDatabases removes what a workspace has on PostgreSQL servers: schemas with
 // all they hold, and roles. SQLite's files lie in the state folder.
 func DropDatabases(ctx context.Context, m *manifest.Workspace, state string) error {
+	of := State{Dir: state}
+	if err := of.read(); err != nil {
+		return err
+	}
 	var failed []error
 	for _, s := range m.Services {
-		if s.Database == nil || s.Database.Engine != "postgres" {
-			continue
-		}
-		if l := loginOf(m, s, state); l.server != "" {
-			failed = append(failed, l.drop(ctx))
+		if s.Database != nil && s.Database.Engine == "postgres" && s.Database.URL != "" {
+			failed = append(failed, loginOf(s, of.owner(m.Name), state).drop(ctx))
 		}
 	}
 	return errors.Join(failed...)
@@ -94,11 +92,14 @@ func (d *databases) url(m *manifest.Workspace, s *manifest.Service) (string, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	want := loginOf(m, s, d.state.Dir)
+	want := loginOf(s, d.state.owner(m.Name), d.state.Dir)
 	if want.server == "" {
 		return "", fmt.Errorf("it wants a PostgreSQL database, and no server is named: set databases.postgres.url in %s", manifest.WorkspaceFile)
 	}
 	if d.ready[want] == "" {
+		if err := d.state.Save(); err != nil { // whose it is, before it is there
+			return "", err
+		}
 		u, err := d.postgres(want, s.Name)
 		if err != nil {
 			return "", err

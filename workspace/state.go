@@ -42,6 +42,7 @@ type kept struct {
 	Ports  map[string]int `json:"ports"`            // by what listens there
 	Key    []byte         `json:"key"`              // of 256 bits, from which secrets are derived
 	Subnet string         `json:"subnet,omitempty"` // of the containers' bridge
+	Owner  string         `json:"owner,omitempty"`  // what databases on servers are called after
 }
 
 // OpenState makes the folder where needed and reads what it holds. A folder that
@@ -56,12 +57,8 @@ func OpenState(dir string) (*State, error) {
 		}
 	}
 	s := &State{Dir: dir, kept: kept{Ports: map[string]int{}}}
-	data, err := os.ReadFile(s.file())
-	if err == nil {
-		err = json.Unmarshal(data, &s.kept)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read %s: %w; delete it to start with new ports and secrets", s.file(), err)
+	if err := s.read(); err != nil {
+		return nil, err
 	}
 	if len(s.kept.Key) < sha256.Size {
 		s.kept.Key = make([]byte, sha256.Size)
@@ -69,6 +66,18 @@ func OpenState(dir string) (*State, error) {
 		s.dirty = true
 	}
 	return s, s.Save()
+}
+
+// read reads what the state file holds; none is there before the first run.
+func (s *State) read() error {
+	data, err := os.ReadFile(s.file())
+	if err == nil {
+		err = json.Unmarshal(data, &s.kept)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read %s: %w; delete it to start with new ports and secrets", s.file(), err)
+	}
+	return nil
 }
 
 func (s *State) file() string { return filepath.Join(s.Dir, "data", "state.json") }
@@ -149,6 +158,17 @@ func (s *State) Secret(name string) string {
 	mac := hmac.New(sha256.New, s.kept.Key)
 	mac.Write([]byte(name))
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil)[:16])
+}
+
+// owner is the name that the workspace has, or had when it was first asked for one:
+// what is called after it elsewhere is found again when the workspace has another.
+func (s *State) owner(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept.Owner == "" {
+		s.kept.Owner, s.dirty = name, true
+	}
+	return s.kept.Owner
 }
 
 // Save writes down what has changed since.

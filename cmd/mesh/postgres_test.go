@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -133,6 +134,32 @@ func TestPostgres(t *testing.T) {
 	d.up()
 	t.Run("data", d.keepsData)
 	t.Run("apart", d.isApart)
+	t.Run("server", func(t *testing.T) {
+		use(server + "?application_name=moved")
+		out, err := d.run("mesh", "-C", d.dir, "up", "-d", "--dry-run")
+		if err != nil || !strings.Contains(out, "replace  left") || strings.Contains(out, "secret") {
+			t.Errorf("another URL of the server: %v\n%s", err, out)
+		}
+		d.do("up", "-d")
+		if url := d.env("left")["DATABASE_URL"]; !strings.Contains(url, "moved") {
+			t.Errorf("left is told %s", url)
+		}
+	})
+	t.Run("renamed", func(t *testing.T) {
+		d.do("down")
+		plain = bytes.Replace(plain, []byte("name: work"), []byte("name: another"), 1)
+		use(server)
+		d.up()
+		conn, err := pgx.Connect(t.Context(), d.env("left")["DATABASE_URL"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		var items int
+		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM items").Scan(&items); err != nil || items != 1 {
+			t.Errorf("after the workspace has another name: %d items, %v", items, err)
+		}
+	})
 	t.Run("left behind", func(t *testing.T) { d.leavesNothing(t, server) })
 	t.Run("tests of a service", func(t *testing.T) {
 		cmd := exec.Command("go", "test", "./...")
@@ -227,7 +254,7 @@ func (d *demo) leavesNothing(t *testing.T, server string) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if env, err := os.ReadFile(seen); err != nil || !strings.Contains(string(env), "work_left_smoke-") {
+	if env, err := os.ReadFile(seen); err != nil || !strings.Contains(string(env), "another_left_smoke-") {
 		t.Errorf("a smoke run uses the workspace's own login: %v\n%s", err, env)
 	}
 	if got := owned(); got != "work_left work_right" {
