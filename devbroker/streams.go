@@ -51,7 +51,7 @@ func streamConfig(name string, subjects ...string) jetstream.StreamConfig {
 // ensureStream makes a stream, or changes one that is different. One that is as
 // wanted is only looked at: a change waits for the disk, and most starts have none.
 func (b *Broker) ensureStream(ctx context.Context, c jetstream.StreamConfig) error {
-	if s, err := b.js.Stream(ctx, c.Name); err == nil && covers(s.CachedInfo().Config, c) {
+	if s, err := b.js.Stream(ctx, c.Name); err == nil && hasAll(s.CachedInfo().Config, c) {
 		return nil
 	}
 	_, err := b.js.CreateOrUpdateStream(ctx, c)
@@ -79,15 +79,15 @@ func (b *Broker) makeConsumer(ctx context.Context, stream string, c jetstream.Co
 // consumerAs is a consumer if it is as wanted, else nil.
 func (b *Broker) consumerAs(ctx context.Context, stream string, c jetstream.ConsumerConfig) jetstream.Consumer {
 	consumer, err := b.js.Consumer(ctx, stream, c.Durable)
-	if err != nil || !covers(consumer.CachedInfo().Config, c) {
+	if err != nil || !hasAll(consumer.CachedInfo().Config, c) {
 		return nil
 	}
 	return consumer
 }
 
-// covers says whether a configuration has all that is set in the wanted one; the
+// hasAll says whether a configuration has all that is set in the wanted one; the
 // server fills in the rest.
-func covers[T any](is, want T) bool {
+func hasAll[T any](is, want T) bool {
 	has, wants := reflect.ValueOf(is), reflect.ValueOf(want)
 	for i := range wants.NumField() {
 		if w := wants.Field(i); !w.IsZero() && !reflect.DeepEqual(has.Field(i).Interface(), w.Interface()) {

@@ -18,13 +18,14 @@ import (
 )
 
 // fromFiles are the variables that files tell a service, the later file's over the
-// earlier one's: .env of the workspace, .env of the service, env_file.
+// earlier one's: .env of the workspace, .env of the service, env_file. They are nil
+// beside an error only.
 func (w *Workspace) fromFiles(s *manifest.Service) (map[string]string, error) {
 	own := s.EnvFiles()
-	if len(own) == 0 {
-		return nil, nil
-	}
 	all := map[string]string{}
+	if len(own) == 0 {
+		return all, nil
+	}
 	for i, path := range append([]string{filepath.Join(w.Manifest().Dir, manifest.EnvFileName)}, own...) {
 		values, err := readVariables(path)
 		switch {
@@ -52,11 +53,10 @@ func readVariables(path string) (map[string]string, error) {
 	return values, nil
 }
 
-// variablesID identifies what files tell a service, less what its own env says
-// otherwise; files that cannot be read are all the same.
-func (w *Workspace) variablesID(s *manifest.Service) string {
-	values, err := w.fromFiles(s)
-	if err != nil {
+// identify identifies what files tell a service, less what its own env says otherwise;
+// it is "" where they could not be read.
+func identify(s *manifest.Service, values map[string]string) string {
+	if values == nil {
 		return ""
 	}
 	h := sha256.New()
@@ -78,7 +78,7 @@ func refersTo(env map[string]string, name string) bool {
 	return false
 }
 
-// tellings is what the files said when instances were last started, as variablesID.
+// tellings is what the files said when instances were last started, by [identify].
 type tellings struct {
 	mu        sync.Mutex
 	services  map[string]string // when any of its instances was
@@ -117,7 +117,8 @@ func (w *Workspace) compareVariables(services []*manifest.Service, observed runt
 			continue
 		}
 		service, _ := snapshot.Service(s.Name)
-		if w.tellings.otherwise(service, snapshot.Of(s.Name), w.variablesID(s)) {
+		files, _ := w.fromFiles(s) // what is wrong with them, a start says
+		if w.tellings.otherwise(service, snapshot.Of(s.Name), identify(s, files)) {
 			now.Environment = "its .env changed"
 			if len(s.EnvFile) > 0 {
 				now.Environment = "its .env or env_file changed"

@@ -46,10 +46,14 @@ func (e environment) Address(s *manifest.Service, instance string) (string, erro
 
 // Environ implements runtime.Environment.
 func (e environment) Environ(s *manifest.Service, instance, address string) ([]string, error) {
+	files, err := e.ws.fromFiles(s)
 	if instance != "" {
-		e.ws.tellings.note(s.Name, instance, e.ws.variablesID(s)) // before they are read: what is saved meanwhile is new
+		e.ws.tellings.note(s.Name, instance, identify(s, files))
 	}
-	vars, err := e.ws.Env(s)
+	if err != nil {
+		return nil, err
+	}
+	vars, err := e.ws.env(s, files)
 	if err != nil {
 		return nil, err
 	}
@@ -164,15 +168,19 @@ func (v *Variables) expand(s *manifest.Service) error {
 // PORT, MESH_INSTANCE) and before the manifest's own env, in the contract's
 // order: host, .env of the workspace, .env of the service, mesh's table.
 func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
+	files, err := w.fromFiles(s)
+	if err != nil {
+		return nil, err
+	}
+	return w.env(s, files)
+}
+
+func (w *Workspace) env(s *manifest.Service, files map[string]string) (*Variables, error) {
 	v := &Variables{Values: map[string]string{}, Secrets: map[string]bool{}}
 	for _, entry := range os.Environ() {
 		if name, value, ok := strings.Cut(entry, "="); ok && fromHost(name, s) {
 			v.Values[name] = value
 		}
-	}
-	files, err := w.fromFiles(s)
-	if err != nil {
-		return nil, err
 	}
 	for name, value := range files {
 		v.secret(name, value) // it may be one
