@@ -11,15 +11,26 @@ import (
 )
 
 // readModules reads the modules that services are built from: those of the go.work
-// in dir, those that services elsewhere lie in, and all that these replace by a
-// folder. What cannot be read is left out: go build says what is wrong with it.
+// in dir and of others that services elsewhere lie in, their own, and all that these
+// replace by a folder. What cannot be read is left out: go build says what is wrong
+// with it.
 func readModules(dir string, services []*manifest.Service) []gomod.Module {
-	members, _ := gomod.Members(dir)
-	todo := append(slices.Clone(members), gomod.WorkReplaced(dir)...)
+	works, todo := [][]string{}, []string{}
+	enter := func(work string) {
+		members, _ := gomod.Members(work)
+		works = append(works, members)
+		todo = slices.Concat(todo, members, gomod.WorkReplaced(work))
+	}
+	enter(dir)
 	for _, s := range services {
-		if s.Go != "" && !slices.ContainsFunc(members, func(member string) bool { return below(s.Dir, member) }) {
-			todo = append(todo, gomod.Root(s.Dir))
+		if s.Go == "" || slices.ContainsFunc(works, func(members []string) bool { return memberOf(s.Dir, members) }) {
+			continue
 		}
+		if work := gomod.WorkOf(s.Dir); work != "" {
+			enter(work)
+			continue
+		}
+		todo = append(todo, gomod.Root(s.Dir))
 	}
 	var modules []gomod.Module
 	seen := map[string]bool{"": true}
@@ -33,8 +44,14 @@ func readModules(dir string, services []*manifest.Service) []gomod.Module {
 			todo = append(todo, m.Replaced...)
 		}
 	}
-	imply(modules, members, services)
+	for _, members := range works {
+		imply(modules, members, services)
+	}
 	return modules
+}
+
+func memberOf(path string, members []string) bool {
+	return slices.ContainsFunc(members, func(member string) bool { return below(path, member) })
 }
 
 // imply adds what a go.work lets its members import without a word in their go.mod:

@@ -5,6 +5,7 @@ package gomod
 import (
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/mod/modfile"
 )
@@ -29,6 +30,16 @@ func Members(dir string) ([]string, error) {
 		dirs[i] = Absolute(dir, use.Path)
 	}
 	return dirs, nil
+}
+
+// WorkOf is the folder of the go.work by which the go command builds what lies in dir:
+// the nearest above it, where it names dir's module; "" where none does.
+func WorkOf(dir string) string {
+	work, module := nearest(dir, "go.work"), Root(dir)
+	if members, err := Members(work); work == "" || err != nil || !slices.ContainsFunc(members, func(member string) bool { return same(member, module) }) {
+		return ""
+	}
+	return work
 }
 
 // WorkReplaced are the folders that dir's go.work uses in place of modules; none
@@ -92,22 +103,26 @@ func Read(dir string) (Module, error) {
 // that has a go.mod, as the go command looks for it; "" where none has. It is
 // spelled as dir is, unless a symbolic link makes another folder the one above.
 func Root(dir string) string {
-	found := above(dir)
+	return nearest(dir, "go.mod")
+}
+
+func nearest(dir, name string) string {
+	found := above(dir, name)
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil || real == dir {
 		return found
 	}
-	if is := above(real); !same(is, found) {
+	if is := above(real, name); !same(is, found) {
 		return is
 	}
 	return found
 }
 
-// above is dir or the nearest folder above it with a go.mod; "" is none. One in
-// the folder for temporary files is none, as for the go command.
-func above(dir string) string {
+// above is dir or the nearest folder above it with a file called so; "" is none. One
+// in the folder for temporary files is none, as for the go command.
+func above(dir, name string) string {
 	for {
-		if info, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && !info.IsDir() {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
 			if dir == filepath.Clean(os.TempDir()) {
 				return ""
 			}

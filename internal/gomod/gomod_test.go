@@ -82,3 +82,31 @@ func TestRoot(t *testing.T) {
 		t.Errorf("without a go.mod: %s", got)
 	}
 }
+
+func TestProgramName(t *testing.T) {
+	for path, want := range map[string]string{
+		"example.com/api": "api", "example.com/shop/v2": "shop", "example.com/shop/v2/cmd/x": "x", "v2": "v2",
+		"example.com/v1": "v1", "example.com/v0": "v0", "example.com/v": "v", "example.com/v2x": "v2x", "example.com/v10": "example.com",
+	} {
+		if got := ProgramName(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestImportPath(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "go.mod"), "module example.com/x // here\n")
+	write(t, filepath.Join(dir, "cmd", "y", "main.go"), "package main\n")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Join(dir, "cmd"), link); err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]string{
+		dir: "example.com/x", filepath.Join(dir, "cmd", "y"): "example.com/x/cmd/y", filepath.Join(link, "y"): "example.com/x/cmd/y",
+	} {
+		if got := ImportPath(at); got != want {
+			t.Errorf("%s: %s", at, got)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,29 +33,35 @@ func (b *Builder) golang(ctx context.Context, services []*manifest.Service, repo
 	}
 }
 
-// compile builds the services of the go.work together and the others alone.
+// compile builds the services of a go.work together and those of none alone.
 func (b *Builder) compile(ctx context.Context, t target, services []*manifest.Service, report func(string, runtime.Artifact, error)) {
-	var together []*manifest.Service
-	members := b.members()
+	together := map[string][]*manifest.Service{} // by the folder of their go.work
+	own := membersOf(b.Dir)
 	for _, s := range services {
-		if slices.ContainsFunc(members, func(dir string) bool { return within(s.Dir, dir) }) {
-			together = append(together, s)
+		work := gomod.WorkOf(s.Dir)
+		if slices.ContainsFunc(own, func(dir string) bool { return within(s.Dir, dir) }) {
+			work = b.Dir
+		}
+		if work != "" {
+			together[work] = append(together[work], s)
 			continue
 		}
 		r := &round{Builder: b, target: t, dir: s.Dir, work: "off", services: []*manifest.Service{s}, report: report}
 		r.build(ctx)
 	}
-	for _, batch := range distinct(together) {
-		r := &round{Builder: b, target: t, dir: b.Dir, services: batch, report: report}
-		r.build(ctx)
+	for _, work := range slices.Sorted(maps.Keys(together)) {
+		for _, batch := range distinct(together[work]) {
+			r := &round{Builder: b, target: t, dir: work, services: batch, report: report}
+			r.build(ctx)
+		}
 	}
 }
 
-// members are the module folders of the go.work, absolute.
-func (b *Builder) members() []string {
-	dirs, err := gomod.Members(b.Dir)
+// membersOf are the module folders of the go.work in dir, absolute.
+func membersOf(dir string) []string {
+	dirs, err := gomod.Members(dir)
 	if err != nil {
-		return []string{b.Dir} // go build will say what is wrong with it
+		return []string{dir} // go build will say what is wrong with it
 	}
 	return dirs
 }
@@ -68,22 +75,21 @@ func within(path, dir string) bool {
 // name: `go build -o dir/` would silently overwrite one by the other.
 func distinct(services []*manifest.Service) [][]*manifest.Service {
 	var batches [][]*manifest.Service
+	of := map[string]int{} // how many services there are with a program of that name
 	for _, s := range services {
-		i := slices.IndexFunc(batches, func(batch []*manifest.Service) bool {
-			return !slices.ContainsFunc(batch, func(other *manifest.Service) bool { return program(other) == program(s) })
-		})
-		if i < 0 {
+		name := program(s)
+		if of[name] == len(batches) {
 			batches = append(batches, nil)
-			i = len(batches) - 1
 		}
-		batches[i] = append(batches[i], s)
+		batches[of[name]] = append(batches[of[name]], s)
+		of[name]++
 	}
 	return batches
 }
 
 // program is the name that `go build -o dir/` gives a service's program.
 func program(s *manifest.Service) string {
-	name := filepath.Base(filepath.Join(s.Dir, filepath.FromSlash(s.Go)))
+	name := gomod.ProgramName(gomod.ImportPath(filepath.Join(s.Dir, filepath.FromSlash(s.Go))))
 	if goruntime.GOOS == "windows" {
 		name += ".exe"
 	}

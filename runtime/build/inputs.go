@@ -67,7 +67,7 @@ func hashGo(h hash.Hash) bool {
 func (r *round) modules() []string {
 	todo := []string{}
 	if r.work != "off" {
-		todo = append(r.members(), gomod.WorkReplaced(r.dir)...)
+		todo = append(membersOf(r.dir), gomod.WorkReplaced(r.dir)...)
 	} else {
 		for _, s := range r.services {
 			todo = append(todo, cmp.Or(gomod.Root(s.Dir), s.Dir)) // one module may hold many services
