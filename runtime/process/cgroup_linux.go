@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // cgroup is a control group (cgroups(7)): what a process in it starts is in it
@@ -142,21 +144,35 @@ func (c *cgroup) start(sys *syscall.SysProcAttr, fork func() error) (err, broken
 	case c == nil:
 		return fork(), nil
 	case c.home == "":
-		dir, err := os.Open(c.dir)
+		dir, err := unix.Open(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return err, nil
+			return &os.PathError{Op: "open", Path: c.dir, Err: err}, nil
 		}
-		defer dir.Close()
-		sys.UseCgroupFD, sys.CgroupFD = true, int(dir.Fd())
+		defer unix.Close(dir)
+		sys.UseCgroupFD, sys.CgroupFD = true, dir
 		return fork(), nil
 	}
 	// "0" is the thread that writes (kernel, admin-guide/cgroup-v1), and of one
 	// thread the move is cheap.
-	if err := write(filepath.Join(c.dir, "tasks"), "0"); err != nil {
+	if err := enter(filepath.Join(c.dir, "tasks")); err != nil {
 		return err, nil
 	}
 	err = fork()
-	return err, write(c.home, "0")
+	return err, enter(c.home)
+}
+
+// enter moves the calling thread into the group of a file of tasks, by system calls
+// alone, as [ownFiles] asks.
+func enter(tasks string) error {
+	fd, err := unix.Open(tasks, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte("0"))
+		unix.Close(fd)
+	}
+	if err != nil {
+		return &os.PathError{Op: "write", Path: tasks, Err: err}
+	}
+	return nil
 }
 
 // kill ends every process in the group and in those inside it, and returns when

@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +17,9 @@ import (
 //
 // Files come to it over a socket (unix(7), SCM_RIGHTS). A nil *ownFiles stands for a
 // thread that shares the daemon's table: many containers do not permit unshare(2).
+//
+// The thread opens files by system calls alone: package os tells package testing of
+// what a test opens, which then writes to a file that the thread has not.
 type ownFiles struct {
 	in, out int // the socket's ends: in the daemon's table, and in the thread's
 }
@@ -81,19 +85,27 @@ func onOtherThread(f func()) {
 // closeOthers leaves the standard streams, the poller's files and the socket. What
 // else was copied would stay open when the daemon closes it: ports, pipes.
 func (f *ownFiles) closeOthers() {
-	const table = "/proc/thread-self/fd"
-	entries, _ := os.ReadDir(table) // without /proc there are no cgroups either, and nothing to tell files by
-	for _, e := range entries {
-		fd, err := strconv.Atoi(e.Name())
-		if err != nil || fd <= unix.Stderr || fd == f.out {
-			continue
-		}
-		switch kind, _ := os.Readlink(filepath.Join(table, e.Name())); kind {
-		case "anon_inode:[eventpoll]", "anon_inode:[eventfd]":
-		default:
+	var others []int
+	table := fmt.Sprintf("/proc/self/task/%d/fd", unix.Gettid())
+	onOtherThread(func() { others = filesIn(table) })
+	for _, fd := range others {
+		if fd > unix.Stderr && fd != f.out {
 			unix.Close(fd)
 		}
 	}
+}
+
+// filesIn are the files of a table, as /proc shows it, but for those of the poller.
+// Without /proc there are no cgroups either, and nothing to tell files by.
+func filesIn(table string) (fds []int) {
+	entries, _ := os.ReadDir(table)
+	for _, e := range entries {
+		kind, _ := os.Readlink(filepath.Join(table, e.Name()))
+		if fd, err := strconv.Atoi(e.Name()); err == nil && kind != "anon_inode:[eventpoll]" && kind != "anon_inode:[eventfd]" {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
 }
 
 // give sends files to the thread. It must be called once before each take.

@@ -31,7 +31,7 @@ type holder struct {
 
 	turn  sync.Mutex // held from the giving of files until Run takes what is to be done with them
 	files *ownFiles  // once it is ready, as is null
-	null  *os.File   // of the thread's table
+	null  int        // of the thread's table
 
 	mu     sync.Mutex
 	owned  map[int]*Process // by pid, not reaped yet
@@ -67,7 +67,7 @@ func (d *Driver) Run(ctx context.Context) error {
 		return fmt.Errorf("become a subreaper: %w", err)
 	}
 	group := openCgroup(h.state)
-	defer group.remove()
+	defer onOtherThread(group.remove)
 	h.mu.Lock()
 	h.cgroup = group
 	h.mu.Unlock()
@@ -76,10 +76,10 @@ func (d *Driver) Run(ctx context.Context) error {
 		defer h.files.close()
 	}
 	var err error
-	if h.null, err = os.Open(os.DevNull); err != nil {
-		return err
+	if h.null, err = unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 	}
-	defer h.null.Close()
+	defer unix.Close(h.null)
 	close(h.ready)
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
@@ -99,7 +99,7 @@ func (d *Driver) Run(ctx context.Context) error {
 			}
 		case <-reap:
 			reap = nil
-			h.reapAdopted()
+			onOtherThread(h.reapAdopted)
 		}
 	}
 }
@@ -190,7 +190,7 @@ func (h *holder) spawn(p *Process, streams [2]*os.File) (err, broken error) {
 			return err, nil
 		}
 	}
-	attr := &syscall.ProcAttr{Dir: p.cmd.Dir, Env: p.cmd.Environ(), Files: []uintptr{h.null.Fd(), uintptr(fds[0]), uintptr(fds[1])},
+	attr := &syscall.ProcAttr{Dir: p.cmd.Dir, Env: p.cmd.Environ(), Files: []uintptr{uintptr(h.null), uintptr(fds[0]), uintptr(fds[1])},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
 	err, broken = p.held.cgroup.start(attr.Sys, func() error {
 		p.pid, err = syscall.ForkExec(p.cmd.Path, p.cmd.Args, attr)
