@@ -103,6 +103,9 @@ func (t *Tree) flush() []string {
 
 // take notes what an event says; false when it does not count.
 func (t *Tree) take(event fsnotify.Event) bool {
+	if event.Has(fsnotify.Rename) {
+		t.forget(event.Name)
+	}
 	info, err := os.Lstat(event.Name)
 	dir := err == nil && info.IsDir()
 	if t.ignored(event.Name, dir) || event.Op == fsnotify.Chmod {
@@ -120,6 +123,17 @@ func (t *Tree) take(event fsnotify.Event) bool {
 		t.readIgnores(filepath.Dir(event.Name))
 	}
 	return !dir
+}
+
+// forget gives up what is watched under a name that a folder has no more. It comes
+// before the event of its new name, if it has one here: the system's watches go with
+// the folders, and would go on telling the old names.
+func (t *Tree) forget(dir string) {
+	for _, path := range t.watcher.WatchList() {
+		if path == dir || strings.HasPrefix(path, dir+string(filepath.Separator)) {
+			_ = t.watcher.Remove(path) // gone by itself meanwhile
+		}
+	}
 }
 
 // add watches dir and all folders below it, and with note also notes the files

@@ -192,3 +192,24 @@ func TestALinkIsWatched(t *testing.T) {
 	write(t, filepath.Join(dir, "real", "sub", "a.go"))
 	sees(t, changes, filepath.Join(link, "sub", "a.go"))
 }
+
+// TestARenamedFolder goes on being watched, under its new name.
+func TestARenamedFolder(t *testing.T) {
+	dir := t.TempDir()
+	old, renamed := filepath.Join(dir, "old"), filepath.Join(dir, "renamed")
+	write(t, filepath.Join(old, "a"))
+	write(t, filepath.Join(old, "sub", "b"))
+	changes := run(t, &Tree{Root: dir})
+	for range 5 {
+		if err := os.Rename(old, renamed); err != nil {
+			t.Fatal(err)
+		}
+		sees(t, changes, filepath.Join(renamed, "a"))
+		time.Sleep(2 * Quiet) // a save that comes later, when nothing is under way
+		for _, name := range []string{"a", "new", filepath.Join("sub", "b"), filepath.Join("sub", "new")} {
+			write(t, filepath.Join(renamed, name))
+			sees(t, changes, filepath.Join(renamed, name))
+		}
+		old, renamed = renamed, old
+	}
+}
