@@ -11,8 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/subosito/gotenv"
-
+	"github.com/ebef7166/mesh/internal/dotenv"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
@@ -27,7 +26,7 @@ func (w *Workspace) fromFiles(s *manifest.Service) (map[string]string, error) {
 		return all, nil
 	}
 	for i, path := range append([]string{filepath.Join(w.Manifest().Dir, manifest.EnvFileName)}, own...) {
-		values, err := readVariables(path)
+		values, err := dotenv.Read(path)
 		switch {
 		case os.IsNotExist(err) && i < 2: // the two that need not be there
 		case os.IsNotExist(err):
@@ -38,19 +37,6 @@ func (w *Workspace) fromFiles(s *manifest.Service) (map[string]string, error) {
 		maps.Copy(all, values)
 	}
 	return all, nil
-}
-
-func readVariables(path string) (map[string]string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	values, err := gotenv.StrictParse(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return values, nil
 }
 
 // identify identifies what files tell a service, less what its own env says otherwise;

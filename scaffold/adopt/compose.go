@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/subosito/gotenv"
-
+	"github.com/ebef7166/mesh/internal/dotenv"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -42,7 +41,7 @@ func Compose(dir string, files, names []string) (*Result, error) {
 		return nil, err
 	}
 	c := &composer{Result: &Result{Name: workspaceName(dir), Services: map[string]*manifest.Service{}, from: names}, dir: dir, root: filepath.Dir(files[0])}
-	if c.env, err = gotenv.Read(filepath.Join(c.root, ".env")); err != nil && !os.IsNotExist(err) {
+	if c.env, err = dotenv.Read(filepath.Join(c.root, ".env")); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
 	c.top(doc)

@@ -9,8 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/subosito/gotenv"
-
+	"github.com/ebef7166/mesh/internal/dotenv"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -210,7 +209,7 @@ func (c *composed) refer(n node, what, text string) string {
 // namedInFile tells of the services that a file of variables names: mesh changes no
 // file. What a value is beside the name may be secret.
 func (c *composed) namedInFile(n node, file, name string) {
-	values, err := gotenv.Read(file)
+	values, err := dotenv.Read(file)
 	if err != nil {
 		c.note(n.problem("env_file %s of %s could not be read, and mesh will not be able to either: %v", name, c.original, err))
 	}

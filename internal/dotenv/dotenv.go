@@ -1,0 +1,61 @@
+// Package dotenv reads files of variables, as Compose does
+// (https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/).
+package dotenv
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"regexp"
+
+	compose "github.com/compose-spec/compose-go/v2/dotenv"
+)
+
+// Read reads a file of NAME=value lines. A # that follows a space begins a comment;
+// ${NAME} and ${NAME:-default} in values that are not in single quotes are expanded
+// over earlier lines and this process's environment, and a NAME alone is taken from
+// there. An error says where, and nothing of what stands there: it may be a secret.
+func Read(path string) (map[string]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	values, err := compose.ParseWithLookup(bytes.NewReader(text), outside(text))
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	return values, nil
+}
+
+var named = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t\r]*([=:]|$)`)
+
+// outside is what a name means that no earlier line of the text says: what this
+// process's environment has. Of names that mean nothing the library writes a warning to
+// stderr, with parts of values that have a $ in them; it is told that these are empty.
+func outside(text []byte) compose.LookupFn {
+	lines := map[string]string{} // by name: what follows it; "" where it is alone
+	for _, m := range named.FindAllSubmatch(text, -1) {
+		lines[string(m[1])] += string(m[2])
+	}
+	return func(name string) (string, bool) {
+		follows, is := lines[name]
+		if follows != "" {
+			return "", false
+		}
+		value, set := os.LookupEnv(name)
+		return value, set || !is
+	}
+}
+
+var lineOf = regexp.MustCompile(`^line (\d+): (unterminated)?`)
+
+func explain(path string, err error) error {
+	m := lineOf.FindStringSubmatch(err.Error())
+	switch {
+	case m == nil:
+		return fmt.Errorf("%s: a ${…} in it is not well formed, or asks for a variable that has no value", path)
+	case m[2] != "":
+		return fmt.Errorf("%s:%s: a quote is opened, here or before, and never closed", path, m[1])
+	}
+	return fmt.Errorf("%s:%s: is not NAME=value; a value of several lines stands in quotes", path, m[1])
+}
