@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,7 +86,7 @@ func (s *Strings) UnmarshalYAML(unmarshal func(any) error) error {
 }
 
 // UnmarshalYAML takes a list of arguments, or one line: without any of the
-// shell's characters it is split on spaces, else it is left to the shell.
+// shell's characters and commands it is split on spaces, else it is left to the shell.
 func (c *Command) UnmarshalYAML(unmarshal func(any) error) error {
 	if unmarshal(&c.Args) == nil {
 		return nil
@@ -99,10 +100,19 @@ func (c *Command) UnmarshalYAML(unmarshal func(any) error) error {
 }
 
 func parseCommand(line string) Command {
-	if strings.ContainsAny(strings.ReplaceAll(line, "${", ""), "|&;<>()$`\\\"'*?[#~=%\n") {
+	args := strings.Fields(line)
+	if strings.ContainsAny(strings.ReplaceAll(line, "${", ""), "|&;<>()$`\\\"'*?[#~=%\n") || len(args) > 0 && builtin(args[0]) {
 		return Command{Shell: line}
 	}
-	return Command{Args: strings.Fields(line)}
+	return Command{Args: args}
+}
+
+// builtin reports a word that is no program but a command of the shell's own, or the
+// beginning of more (POSIX.1-2024, Shell Command Language, 2.4 and 2.15; cd and others
+// work in the shell alone).
+func builtin(word string) bool {
+	return slices.Contains([]string{"!", "{", ".", ":", "break", "builtin", "case", "cd", "command", "continue", "eval", "exec", "exit", "export", "for", "if",
+		"read", "readonly", "return", "set", "shift", "source", "times", "trap", "ulimit", "umask", "unset", "until", "wait", "while"}, word)
 }
 
 // MarshalYAML writes the command as it may be read again.

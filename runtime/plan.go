@@ -69,15 +69,16 @@ type ObservedService struct {
 	Replicas    int
 	Stopped     bool   // by a person
 	Down        string // why it does not run although it was wanted; "" when it does
+	Rejected    string // why its newest version does not serve; "" when it does
 	Outdated    string // why what it was told at its start is not so any more; "" when it is
 	Environment string // what of its environment was changed since; "" is nothing. What builds it may read it, too
 }
 
 // SpecHash identifies everything in a manifest that an instance is started with.
-// What the gateway or a scale changes is not part of it.
+// What the gateway, a scale or a selection changes is not part of it.
 func SpecHash(s *manifest.Service) string {
 	spec := *s
-	spec.Routes, spec.Replicas, spec.Smoke, spec.References, spec.Owner = nil, nil, nil, nil, ""
+	spec.Routes, spec.Replicas, spec.Smoke, spec.References, spec.Owner, spec.Profiles = nil, nil, nil, nil, "", nil
 	data, err := json.Marshal(spec)
 	if err != nil {
 		panic(fmt.Sprintf("runtime: a manifest that is no JSON: %v", err))
@@ -119,6 +120,8 @@ func compare(s *manifest.Service, observed Observed) (Operation, bool) {
 		op.Action, op.Cause = ReplaceService, now.Environment
 	case now.Down != "":
 		op.Action, op.Cause = RestartService, now.Down
+	case now.Rejected != "":
+		op.Action, op.Cause = ReplaceService, now.Rejected
 	case now.Outdated != "":
 		op.Action, op.Cause = RestartService, now.Outdated
 	case now.Replicas != s.Instances():

@@ -54,6 +54,12 @@ func TestPlan(t *testing.T) {
 			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Down: "it has failed"}
 			return o
 		}(), "restart  b (it has failed)"},
+		{"one whose newest version does not serve", []*manifest.Service{a, b, c}, func() Observed {
+			o := seen(a, b, c)
+			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Rejected: "its newest version was not built"}
+			return o
+		}(), "replace  b (its newest version was not built)"},
+		{"another profile", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Profiles = []string{"p"} }), c}, seen(a, b, c), "nothing to do"},
 		{"one was told what is not so any more", []*manifest.Service{a, b, c}, func() Observed {
 			o := seen(a, b, c)
 			o["b"] = ObservedService{Spec: o["b"].Spec, Replicas: 1, Outdated: "the first container joins"}

@@ -97,7 +97,7 @@ func (s *Supervisor) Observed() Observed {
 	for name, u := range s.units {
 		observed := u.observed
 		service, _ := now.Service(name)
-		observed.Stopped, observed.Down = service.Stopped, down(now, name)
+		observed.Stopped, observed.Down, observed.Rejected = service.Stopped, down(now, name), rejected(service)
 		o[name] = observed
 	}
 	return o
@@ -113,6 +113,19 @@ func down(now Snapshot, name string) string {
 		if i.State == Failed {
 			return "it has failed"
 		}
+	}
+	return ""
+}
+
+// rejected says why the newest version of a service that runs does not serve.
+func rejected(s Service) string {
+	switch {
+	case s.Building:
+		return ""
+	case s.BuildError != "":
+		return "its newest version was not built"
+	case s.Rejected != "":
+		return "its newest version did not become healthy"
 	}
 	return ""
 }

@@ -56,11 +56,12 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	return append(w.apply(selected, observed), changes...), nil
 }
 
-// leaveAsSet hides what a person has stopped, or scaled, from a plan for manifests that
-// were saved: unless they say something else of it now, nobody asked for that to change.
+// leaveAsSet hides what a person has stopped, or scaled, and versions that were tried,
+// from a plan for manifests that were saved: unless they say something else of it now,
+// nobody asked for that to change.
 func leaveAsSet(observed runtime.Observed, was, now *manifest.Workspace) {
 	for name, o := range observed {
-		if o.Stopped {
+		if o.Rejected = ""; o.Stopped {
 			o.Down = ""
 		}
 		before, had := was.Service(name)
@@ -195,7 +196,7 @@ func (w *Workspace) standing(m *manifest.Workspace, sel manifest.Selection, sele
 func (c choice) leaveOthers(observed runtime.Observed) {
 	for _, s := range c.selected {
 		if o, runs := observed[s.Name]; runs && !slices.Contains(c.asked, s) {
-			o.Down, o.Replicas = "", s.Instances()
+			o.Down, o.Rejected, o.Replicas = "", "", s.Instances()
 			observed[s.Name] = o
 		}
 	}

@@ -211,9 +211,9 @@ func (w *Workspace) ignored(path string, dir bool) bool {
 	case w.explicit(path):
 		return false
 	case dir:
-		return base == "bin" || base == "dist" || base == "target" || base == "__pycache__" || strings.HasPrefix(base, ".")
+		return base == "__pycache__" || strings.HasPrefix(base, ".") || generated(path)
 	}
-	return strings.HasSuffix(base, ".log") || strings.HasSuffix(base, ".pyc") || strings.Contains(base, ".db")
+	return strings.HasSuffix(base, ".log") || strings.HasSuffix(base, ".pyc") || databaseFile.MatchString(base) || filepath.Base(filepath.Dir(path)) == "bin" && compiled(path)
 }
 
 // kept is what counts although it is not committed.
@@ -338,6 +338,9 @@ func watches(s *manifest.Service, path string) bool {
 	rel, err := filepath.Rel(s.Dir, path)
 	if err != nil || manual(s) || tells(s, path) { // which Reload applies
 		return false
+	}
+	if len(s.Watch) == 0 && s.Image != "" && s.Go == "" && s.Dockerfile == "" {
+		return false // what it runs is made elsewhere
 	}
 	if len(s.Watch) > 0 {
 		return slices.ContainsFunc(s.Watch, func(pattern string) bool { return glob.Match(pattern, filepath.ToSlash(rel)) })

@@ -78,7 +78,7 @@ func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) E
 		}
 	}
 	if service.BuildError != "" {
-		e.build(service, worst)
+		e.build(s, service, worst)
 		return e
 	}
 	e.instance(s, worst, now, m)
@@ -100,7 +100,7 @@ func worstOf(instances []runtime.Instance) (worst runtime.Instance, found bool) 
 	}), true
 }
 
-func (e *Explanation) build(service runtime.Service, i runtime.Instance) {
+func (e *Explanation) build(s *manifest.Service, service runtime.Service, i runtime.Instance) {
 	if i.State == runtime.Healthy {
 		e.Causes = append(e.Causes, "the newest code does not build; the version before it serves on")
 	} else {
@@ -110,6 +110,9 @@ func (e *Explanation) build(service runtime.Service, i runtime.Instance) {
 	e.Next = "mend the code and save: mesh builds again by itself"
 	if service.Kind == string(manifest.KindTask) {
 		e.Next = "mend the code, then mesh run " + service.Name
+	}
+	if s.Image != "" {
+		e.Next = "see to the image, then mesh up -d, or mesh restart " + s.Name
 	}
 	if strings.HasPrefix(service.BuildError, "go: no such program") {
 		e.Next = "install Go from https://go.dev/dl, then mesh down and mesh up"
