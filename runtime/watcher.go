@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -94,6 +95,9 @@ func (w *watcher) seen(err error) time.Duration {
 		w.enter()
 		return w.interval(w.service.Health)
 	}
+	if errors.Is(err, ErrUnavailable) && w.view.State != Starting {
+		return w.interval(w.service.Health) // which says nothing about the instance
+	}
 	w.failures++
 	if w.view.State == Starting {
 		return w.stillStarting(err)
@@ -125,6 +129,8 @@ func (w *watcher) stillStarting(err error) time.Duration {
 func (w *watcher) killed(ctx context.Context, err error) bool {
 	if err == nil {
 		w.dead = 0
+	}
+	if err == nil || errors.Is(err, ErrUnavailable) {
 		return false
 	}
 	w.dead++

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -242,4 +243,36 @@ func TestAnEngineElsewhere(t *testing.T) {
 	if err == nil || !strings.Contains(out, "another machine or namespace") || len(removed) == 0 {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// TestAnEngineAwayEndsNobody: a command that cannot be asked says nothing about its
+// container, and what is stopped meanwhile is removed when the engine is back.
+func TestAnEngineAwayEndsNobody(t *testing.T) {
+	alive := "go: .\ndriver: container\nreload: replace\nliveness: {command: [/usr/local/bin/%s, check], interval: 200ms}\n"
+	h := newHarbour(t, "web", fmt.Sprintf(alive, "web"), "other", fmt.Sprintf(alive, "other"))
+	d := newDoor(t)
+	t.Setenv("DOCKER_HOST", "unix://"+d.path)
+	h.up()
+	before := h.instances("web")[0].ContainerID
+	d.lock()
+	h.do("stop", "other")
+	time.Sleep(2 * time.Second) // ten times the interval of the probe, whose failures are what must not be
+	d.unlock()
+	eventually(t, 30*time.Second, "what was stopped is removed", func() bool { return h.containersOf("other") == 0 })
+	if i := h.instances("web"); len(i) != 1 || i[0].ContainerID != before || i[0].Restarts != 0 || i[0].State != runtime.Healthy {
+		t.Errorf("after the engine was away: %+v", i)
+	}
+	d.lock()
+	h.do("stop", "web")
+	d.unlock()
+	h.do("start", "web")
+	h.do("wait", "web", "--timeout", "60s")
+	if n := h.containersOf("web"); n != 1 {
+		t.Errorf("%d containers of one instance", n)
+	}
+}
+
+func (h *harbour) containersOf(service string) int {
+	h.t.Helper()
+	return len(strings.Fields(h.docker("ps", "-aq", "--filter", h.label(), "--filter", "label=dev.mesh.service="+service)))
 }

@@ -43,6 +43,9 @@ func (e *Engine) Start(ctx context.Context, l runtime.Launch) (runtime.Running, 
 }
 
 func (e *Engine) start(ctx context.Context, l runtime.Launch) (*running, error) {
+	if err := e.removeLeft(ctx, l.Service.Name); err != nil {
+		return nil, err
+	}
 	options, err := e.options(ctx, l)
 	if err != nil {
 		return nil, err
@@ -60,18 +63,20 @@ func (e *Engine) start(ctx context.Context, l runtime.Launch) (*running, error) 
 	}
 	if err := c.begin(ctx, inner); err != nil {
 		e.forget(c)
-		e.discard(ctx, c.id)
+		e.discard(ctx, c.id, l.Service.Name)
 		return nil, err
 	}
 	return c, nil
 }
 
-// discard removes a container that did not start. What it leaves behind the next
-// mesh removes.
-func (e *Engine) discard(ctx context.Context, id string) {
+// discard removes a container that has ended, or did not start. What it cannot remove
+// is left for later.
+func (e *Engine) discard(ctx context.Context, id, service string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestPatience)
 	defer cancel()
-	_ = e.remove(ctx, id)
+	if e.remove(ctx, id) != nil {
+		e.left.add(id, service)
+	}
 }
 
 func (e *Engine) options(ctx context.Context, l runtime.Launch) (client.ContainerCreateOptions, error) {

@@ -54,6 +54,7 @@ type Engine struct {
 
 	images imageCache
 	bridge *Bridge // set by Connect
+	left   *leftovers
 
 	mu      sync.Mutex
 	running map[string]*running // by instance
@@ -66,7 +67,7 @@ func Connect(ctx context.Context, owner Owner, kept string) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{api: api, owner: owner, running: map[string]*running{}}
+	e := &Engine{api: api, owner: owner, running: map[string]*running{}, left: newLeftovers()}
 	if err := e.prepare(ctx, kept); err != nil {
 		api.Close()
 		return nil, err
@@ -139,8 +140,12 @@ func (e *Engine) Bridge() *Bridge { return e.bridge }
 func (e *Engine) Arch() string { return e.arch }
 
 // Watch tells when the engine stops answering and when it is back, until ctx
-// ends. While the engine is there it costs one connection that nothing comes on.
+// ends, and removes what could not be removed meanwhile. While the engine is there it
+// costs one connection that nothing comes on.
 func (e *Engine) Watch(ctx context.Context, lost func(error), back func()) error {
+	var clearing sync.WaitGroup
+	defer clearing.Wait()
+	clearing.Go(func() { e.clear(ctx) })
 	for {
 		stream := e.api.Events(ctx, client.EventsListOptions{Filters: client.Filters{}.Add("type", "daemon")})
 		if err := lastOf(stream); ctx.Err() == nil {

@@ -125,7 +125,7 @@ func (c *running) follow(ctx context.Context) {
 			_ = closer.Close() // a log, which stores its last line
 		}
 	}
-	c.engine.discard(ctx, c.id)
+	c.engine.discard(ctx, c.id, c.service.Name)
 }
 
 // wait returns the exit code; -1 when nobody can tell. While the engine is away
@@ -163,7 +163,9 @@ func (c *running) exitOf(ctx context.Context, code int64) process.Exit {
 	e := process.Exit{Code: int(code)}
 	switch code {
 	case -1:
-		e.Signal = "somebody else: the container is gone"
+		if e.Signal = "somebody else: the container is gone"; ctx.Err() != nil {
+			e.Signal = "nobody who tells: the engine does not answer, and the container is removed when it does"
+		}
 	case 137:
 		e.Signal = "SIGKILL" + c.outOfMemory(ctx)
 	case 139:
@@ -202,7 +204,7 @@ func (c *running) Done() <-chan struct{} { return c.done }
 func (c *running) Exit() process.Exit { return c.exit }
 
 // Stop implements runtime.Running. An engine that does not answer is not waited
-// for long; the next mesh finds the container by its label.
+// for long: the container is removed when it does, by this mesh or the next one.
 func (c *running) Stop(ctx context.Context, signal syscall.Signal, grace time.Duration) {
 	if gone(c.kill(ctx, signal)) {
 		grace = 0

@@ -141,7 +141,7 @@ func (e *Engine) makeVolume(ctx context.Context, l runtime.Launch, m mount.Mount
 	if err != nil {
 		return err
 	}
-	defer e.discard(ctx, hand.ID)
+	defer e.discard(ctx, hand.ID, l.Service.Name)
 	var data bytes.Buffer
 	t := tar.NewWriter(&data)
 	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: path.Base(m.Target) + "/", Mode: 0o755, Uid: uid, Gid: gid}); err != nil {
