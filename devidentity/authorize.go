@@ -72,9 +72,9 @@ func authorizeForm(r *http.Request) (url.Values, error) {
 		return nil, refuse("invalid_request", "the request cannot be parsed")
 	}
 	if r.Method == http.MethodPost {
-		return r.PostForm, nil
+		return given(r.PostForm), nil
 	}
-	return r.Form, nil
+	return given(r.Form), nil
 }
 
 func (p *Provider) parseClient(form url.Values) (*authRequest, error) {

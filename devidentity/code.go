@@ -46,6 +46,11 @@ func (p *Provider) redeemCode(client *Client, form url.Values) (*tokenResponse, 
 	if err := g.matches(form); err != nil {
 		return nil, err
 	}
+	user, err := p.directory.Load().user(g.subject.name)
+	if err != nil { // removed since the sign-in
+		return nil, refuse("invalid_grant", "%v", err)
+	}
+	g.subject.setUser(user)
 	refreshToken, err := p.firstRefreshToken(&g.subject)
 	if err != nil {
 		return nil, err

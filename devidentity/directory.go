@@ -8,12 +8,15 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/ebef7166/mesh/internal/oidc"
 )
 
 // User is somebody who can sign in.
 type User struct {
 	Name, Email string
 	Roles       []string
+	Claims      map[string]any // more of them, for tokens and userinfo; JSON values
 }
 
 // Client is a relying party. One without a secret is public: it has no
@@ -70,8 +73,20 @@ func (d *directory) addUser(u *User) error {
 			return err
 		}
 	}
+	if err := checkClaims(u.Claims); err != nil {
+		return fmt.Errorf("identity: user %q: %w", u.Name, err)
+	}
 	d.users[u.Name] = u
 	return nil
+}
+
+func checkClaims(given map[string]any) error {
+	for name, value := range given {
+		if err := oidc.CheckClaim(name, value); err != nil {
+			return err
+		}
+	}
+	return oidc.CheckClaims(given)
 }
 
 func (d *directory) addClient(c *Client) error {
@@ -82,7 +97,7 @@ func (d *directory) addClient(c *Client) error {
 		return fmt.Errorf("identity: client %q is given twice", c.ID)
 	}
 	for _, uri := range c.RedirectURIs {
-		if err := validRedirectURI(uri); err != nil {
+		if err := oidc.CheckRedirectURI(uri); err != nil {
 			return fmt.Errorf("identity: client %q: %w", c.ID, err)
 		}
 	}

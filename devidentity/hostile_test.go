@@ -130,7 +130,7 @@ func selfSigned(t *testing.T, claims string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := sign(signer, json.RawMessage(claims))
+	token, err := sign(signer, json.RawMessage(claims), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

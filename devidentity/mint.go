@@ -22,10 +22,17 @@ type subject struct {
 	authTime time.Time
 	nonce    string
 	grant    string // what revoking ends together; a prefix of the token's ID
+	own      bool   // it is a client in its own name, and no user
+	claims   map[string]any
 }
 
-func (s *subject) setUser(u *User)     { s.name, s.email, s.roles = u.Name, u.Email, u.Roles }
-func (s *subject) setClient(c *Client) { s.name, s.roles, s.clientID = c.ID, c.Roles, c.ID }
+func (s *subject) setUser(u *User) {
+	s.name, s.email, s.roles, s.claims = u.Name, u.Email, u.Roles, u.Claims
+}
+
+func (s *subject) setClient(c *Client) {
+	s.name, s.roles, s.clientID, s.own = c.ID, c.Roles, c.ID, true
+}
 
 func (s *subject) has(scope string) bool { return slices.Contains(s.scopes, scope) }
 
@@ -70,12 +77,20 @@ type profile struct {
 func (s *subject) profile() profile {
 	p := profile{Roles: s.roles}
 	if s.has("profile") {
-		p.Name, p.PreferredUsername = s.name, s.name
+		p.Name, p.PreferredUsername = s.unlessClaimed("name"), s.unlessClaimed("preferred_username")
 	}
 	if s.has("email") && s.email != "" {
 		p.Email, p.EmailVerified = s.email, true
 	}
 	return p
+}
+
+// unlessClaimed is the user's name, where the manifest gives no other one as this claim.
+func (s *subject) unlessClaimed(claim string) string {
+	if _, given := s.claims[claim]; given {
+		return ""
+	}
+	return s.name
 }
 
 // mint signs tokens.
@@ -91,7 +106,7 @@ func (m *mint) accessToken(s *subject, ttl time.Duration) (string, error) {
 		Issuer: m.issuer(), Subject: s.name, Audience: m.audience, ClientID: s.clientID,
 		IssuedAt: now.Unix(), Expires: now.Add(ttl).Unix(), AuthTime: unixOrZero(s.authTime),
 		ID: s.grant + "." + newID(), Email: s.email, Roles: s.roles, Scope: strings.Join(s.scopes, " "),
-	})
+	}, s.claims)
 }
 
 func (m *mint) idToken(s *subject, accessToken string) (string, error) {
@@ -102,7 +117,7 @@ func (m *mint) idToken(s *subject, accessToken string) (string, error) {
 		IssuedAt: now.Unix(), Expires: now.Add(idTTL).Unix(), AuthTime: s.authTime.Unix(),
 		Nonce: s.nonce, AccessTokenHash: base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]),
 		profile: s.profile(),
-	})
+	}, s.claims)
 }
 
 func unixOrZero(t time.Time) int64 {
@@ -112,8 +127,22 @@ func unixOrZero(t time.Time) int64 {
 	return t.Unix()
 }
 
-func sign(signer jose.Signer, claims any) (string, error) {
+// together is the JSON object of a struct and what more there is: names that the
+// struct has not, as directory.addUser holds.
+func together(claims any, more map[string]any) (json.RawMessage, error) {
 	body, err := json.Marshal(claims)
+	if err != nil || len(more) == 0 {
+		return body, err
+	}
+	rest, err := json.Marshal(more)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(body[:len(body)-1], []byte(","), rest[1:]), nil
+}
+
+func sign(signer jose.Signer, claims any, more map[string]any) (string, error) {
+	body, err := together(claims, more)
 	if err != nil {
 		return "", fmt.Errorf("identity: writing claims: %w", err)
 	}

@@ -177,7 +177,7 @@ type TokenRequest struct {
 // Issue makes an access token without a sign-in, for `mesh token` and smoke
 // checks: whoever can call it owns the workspace.
 func (p *Provider) Issue(_ context.Context, r TokenRequest) (string, error) {
-	s := subject{clientID: r.Client, scopes: r.Scopes, authTime: time.Now(), grant: newID()}
+	s := subject{clientID: r.Client, scopes: r.Scopes, grant: newID()}
 	d := p.directory.Load()
 	switch {
 	case r.User != "":
@@ -186,6 +186,7 @@ func (p *Provider) Issue(_ context.Context, r TokenRequest) (string, error) {
 			return "", err
 		}
 		s.setUser(u)
+		s.authTime = time.Now()
 		if len(s.scopes) == 0 {
 			s.scopes = []string{"openid", "profile", "email"}
 		}

@@ -1,27 +1,9 @@
 package devidentity
 
 import (
-	"fmt"
 	"net/url"
 	"strings"
 )
-
-// validRedirectURI says whether a URI may be registered: absolute, without a
-// fragment (RFC 6749 section 3.1.2) and without user information.
-func validRedirectURI(uri string) error {
-	u, err := url.Parse(uri)
-	switch {
-	case err != nil:
-		return fmt.Errorf("redirect URI %q: %w", uri, err)
-	case u.Scheme == "" || (u.Host == "" && (u.Scheme == "http" || u.Scheme == "https")):
-		return fmt.Errorf("redirect URI %q is not absolute", uri)
-	case u.Scheme == "javascript" || u.Scheme == "data" || u.Scheme == "vbscript":
-		return fmt.Errorf("redirect URI %q would run as a script", uri)
-	case strings.Contains(uri, "#") || u.User != nil:
-		return fmt.Errorf("redirect URI %q has a fragment or user information", uri)
-	}
-	return nil
-}
 
 // redirectAllowed matches byte for byte, save the port of a loopback
 // address, which a native app chooses when it starts (RFC 8252 section 7.3).

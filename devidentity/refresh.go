@@ -57,7 +57,7 @@ func (p *Provider) refresh(client *Client, form url.Values) (*tokenResponse, err
 		if f, err = familyOf(families, id, client, old); err != nil {
 			return err
 		}
-		if answer, err = p.renew(f, id+"."+newID(), strings.Fields(form.Get("scope"))); err != nil {
+		if answer, err = p.renew(client, f, id+"."+newID(), strings.Fields(form.Get("scope"))); err != nil {
 			return err
 		}
 		f.Token, f.Expires = hashToken(answer.RefreshToken), time.Now().Add(refreshTTL)
@@ -89,9 +89,9 @@ func familyOf(families map[string]family, id string, client *Client, token strin
 	return f, nil
 }
 
-// renew makes the tokens that follow, with the scopes that were asked for; the
-// family itself keeps all of its own.
-func (p *Provider) renew(f family, next string, asked []string) (*tokenResponse, error) {
+// renew makes the tokens that follow, with the scopes that were asked for and that the
+// client may still have; the family itself keeps all of its own.
+func (p *Provider) renew(client *Client, f family, next string, asked []string) (*tokenResponse, error) {
 	scopes, err := narrowed(f.Scopes, asked)
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (p *Provider) renew(f family, next string, asked []string) (*tokenResponse,
 	if err != nil {
 		return nil, refuse("invalid_grant", "%v", err)
 	}
-	s := subject{clientID: f.Client, scopes: scopes, authTime: f.AuthTime, grant: f.Grant}
+	s := subject{clientID: f.Client, scopes: client.allowed(scopes), authTime: f.AuthTime, grant: f.Grant}
 	s.setUser(user)
 	return p.respond(&s, next)
 }

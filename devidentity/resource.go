@@ -33,10 +33,15 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
 	}
 	s := subject{scopes: claims.Scopes}
 	s.setUser(user)
-	writeJSON(w, http.StatusOK, struct {
+	info, err := together(struct {
 		Subject string `json:"sub"`
 		profile
-	}{s.name, s.profile()})
+	}{s.name, s.profile()}, s.claims)
+	if err != nil { // claims that are no JSON are refused before
+		p.answerError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, info)
 }
 
 // bearer reads the token of a request's Authorization header (RFC 6750).
@@ -102,7 +107,7 @@ func (p *Provider) describe(r *http.Request, token string) introspection {
 		}
 	}
 	c, err := p.verifier.Verify(r.Context(), token)
-	if err != nil {
+	if err != nil || !time.Now().Before(c.Expires) { // leeway is for clocks that differ, and this one set the end
 		return introspection{}
 	}
 	return introspection{

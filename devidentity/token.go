@@ -1,6 +1,7 @@
 package devidentity
 
 import (
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -71,7 +72,13 @@ func apiForm(r *http.Request) (url.Values, error) {
 	if err := r.ParseForm(); err != nil {
 		return nil, refuse("invalid_request", "the body cannot be parsed")
 	}
-	return r.PostForm, noDuplicates(r.PostForm)
+	return given(r.PostForm), noDuplicates(r.PostForm)
+}
+
+// given takes parameters without a value for omitted (RFC 6749 section 3.2).
+func given(form url.Values) url.Values {
+	maps.DeleteFunc(form, func(_ string, values []string) bool { return len(values) == 1 && values[0] == "" })
+	return form
 }
 
 // authenticate finds out which client asks: by its secret, in the header or
@@ -147,7 +154,7 @@ func (p *Provider) respond(s *subject, refreshToken string) (*tokenResponse, err
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: int(accessTTL.Seconds()),
 		RefreshToken: refreshToken, Scope: strings.Join(s.scopes, " "),
 	}
-	if s.has("openid") && s.name != s.clientID {
+	if s.has("openid") && !s.own {
 		answer.IDToken, err = p.mint.idToken(s, access)
 	}
 	return answer, err

@@ -2,12 +2,16 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"github.com/ebef7166/mesh/internal/oidc"
 )
 
 var (
@@ -134,6 +138,7 @@ func (l *loader) checkIdentity() {
 		for j, role := range user.Roles {
 			l.plain([]any{"identity", "users", i, "roles", j}, role)
 		}
+		l.checkUser(i, user)
 	}
 	seen = map[string]bool{}
 	for i, client := range l.ws.Identity.Clients {
@@ -143,6 +148,41 @@ func (l *loader) checkIdentity() {
 		}
 		seen[client.ID] = true
 		l.plain(at, client.ID)
+		l.checkClient(i, client)
+	}
+}
+
+// checkUser holds a user to claims that tokens can carry, and an e-mail that a header can.
+func (l *loader) checkUser(i int, user User) {
+	at := []any{"identity", "users", i}
+	fail := func(err error, steps ...any) {
+		if err != nil {
+			l.problems = append(l.problems, l.source.problem(append(slices.Clone(at), steps...), "%v", err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(user.Claims)) {
+		fail(oidc.CheckClaim(name, user.Claims[name]), "claims", name)
+	}
+	fail(oidc.CheckClaims(user.Claims), "claims")
+	if strings.ContainsFunc(user.Email, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }) {
+		fail(fmt.Errorf("%q is no e-mail address: it has a space or a control character", user.Email), "email")
+	}
+	client := slices.ContainsFunc(l.ws.Identity.Clients, func(c Client) bool { return c.ID == user.Name })
+	if l.ws.byName[user.Name] != nil || client {
+		l.ws.Warnings = append(l.ws.Warnings, l.source.problem(append(at, "name"), "%s is a client, too: a token of its own has the subject that this user's have; give the user another name", user.Name))
+	}
+}
+
+// checkClient holds a client to redirect URIs that the provider takes, and warns of one
+// that cannot be public, since a service has its name.
+func (l *loader) checkClient(i int, client Client) {
+	for j, uri := range client.RedirectURIs {
+		if err := oidc.CheckRedirectURI(uri); err != nil {
+			l.problems = append(l.problems, l.source.problem([]any{"identity", "clients", i, "redirect_uris", j}, "%v", err))
+		}
+	}
+	if l.ws.byName[client.ID] != nil && client.Secret == "" && len(client.RedirectURIs) > 0 {
+		l.ws.Warnings = append(l.ws.Warnings, l.source.problem([]any{"identity", "clients", i, "id"}, "%s is the client of the service %s, which has a secret: a page in a browser needs a client of another id", client.ID, client.ID))
 	}
 }
 

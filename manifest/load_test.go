@@ -227,8 +227,9 @@ func TestWarnings(t *testing.T) {
 		"services: [nope/*, a]\n": "[mesh.yaml:3:12: no folder that matches nope/* has a mesh.service.yaml]",
 		"services: [\"*\"]\n":     "[]",
 		"":                        "[]", // a new workspace
-		"defaults: {replicas: 2}\nservices: {a: {run: a}, b: {url: \"http://127.0.0.1:3000\", ports: {x: {}}, health: {http: /}}}\n": "[mesh.yaml:4:59: ports has no effect beside url: the service is not run here]",
-		"services: [a]\ngateway: {routes: [{prefix: /, static: a, spa: true}, {prefix: /b, static: b}]}\n":                           "[mesh.yaml:4:40: a has no index.html yet: the gateway answers pages with 503 until it has mesh.yaml:4:76: b is not there yet: the gateway answers 503 until it is]",
+		"services: {web: {run: a, dir: a}}\nidentity: {users: [{name: web}, {name: spa}], clients: [{id: web, redirect_uris: [\"http://x/\"]}, {id: spa}]}\n": "[mesh.yaml:4:27: web is a client, too: a token of its own has the subject that this user's have; give the user another name mesh.yaml:4:40: spa is a client, too: a token of its own has the subject that this user's have; give the user another name mesh.yaml:4:62: web is the client of the service web, which has a secret: a page in a browser needs a client of another id]",
+		"defaults: {replicas: 2}\nservices: {a: {run: a}, b: {url: \"http://127.0.0.1:3000\", ports: {x: {}}, health: {http: /}}}\n":                          "[mesh.yaml:4:59: ports has no effect beside url: the service is not run here]",
+		"services: [a]\ngateway: {routes: [{prefix: /, static: a, spa: true}, {prefix: /b, static: b}]}\n":                                                    "[mesh.yaml:4:40: a has no index.html yet: the gateway answers pages with 503 until it has mesh.yaml:4:76: b is not there yet: the gateway answers 503 until it is]",
 	} {
 		ws, err := Load(unpack(t, txtar.Parse([]byte("-- mesh.yaml --\nversion: 1\nname: x\n"+text+"-- a/mesh.service.yaml --\nversion: 1\nname: a\nrun: a\n"))))
 		if err != nil || fmt.Sprint(ws.Warnings) != want {

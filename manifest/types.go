@@ -155,6 +155,8 @@ type User struct {
 	Name  string   `yaml:"name" json:"name"`
 	Email string   `yaml:"email,omitempty" json:"email,omitempty"`
 	Roles []string `yaml:"roles,omitempty" json:"roles,omitempty"`
+	// Claims more than these, for tokens and userinfo: a name to any value.
+	Claims map[string]any `yaml:"claims,omitempty" json:"claims,omitempty"`
 }
 
 // Client is an OAuth client. Without a secret it is a public one.

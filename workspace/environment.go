@@ -205,7 +205,7 @@ func fromHost(name string, s *manifest.Service) bool {
 func (w *Workspace) client(s *manifest.Service, v *Variables) {
 	if w.identity != nil {
 		v.Values["OIDC_CLIENT_ID"] = s.Name
-		v.secret("OIDC_CLIENT_SECRET", w.state.Secret("oidc/"+s.Name))
+		v.secret("OIDC_CLIENT_SECRET", w.clientSecret(s.Name))
 		return
 	}
 	for _, c := range w.Manifest().Identity.Clients {

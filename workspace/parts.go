@@ -23,18 +23,18 @@ import (
 func users(m *manifest.Workspace) []devidentity.User {
 	out := make([]devidentity.User, len(m.Identity.Users))
 	for i, u := range m.Identity.Users {
-		out[i] = devidentity.User{Name: u.Name, Email: u.Email, Roles: u.Roles}
+		out[i] = devidentity.User{Name: u.Name, Email: u.Email, Roles: u.Roles, Claims: u.Claims}
 	}
 	return out
 }
 
 // clients are one for each service and those of the manifest. A client of the
-// manifest that is called as a service adds to that service's.
+// manifest that is called as a service adds to that service's, whose secret it sets.
 func (w *Workspace) clients() []devidentity.Client {
 	m := w.Manifest()
 	var out []devidentity.Client
 	for _, s := range m.Services {
-		out = append(out, devidentity.Client{ID: s.Name, Secret: w.state.Secret("oidc/" + s.Name)})
+		out = append(out, devidentity.Client{ID: s.Name, Secret: w.clientSecret(s.Name)})
 	}
 	for _, c := range m.Identity.Clients {
 		i := slices.IndexFunc(out, func(o devidentity.Client) bool { return o.ID == c.ID })
@@ -45,6 +45,15 @@ func (w *Workspace) clients() []devidentity.Client {
 		out[i].RedirectURIs, out[i].Roles, out[i].Scopes = c.RedirectURIs, c.Roles, c.Scopes
 	}
 	return out
+}
+
+// clientSecret is that of a service's own client.
+func (w *Workspace) clientSecret(service string) string {
+	i := slices.IndexFunc(w.Manifest().Identity.Clients, func(c manifest.Client) bool { return c.ID == service && c.Secret != "" })
+	if i >= 0 {
+		return w.Manifest().Identity.Clients[i].Secret
+	}
+	return w.state.Secret("oidc/" + service)
 }
 
 // brokerUsers are one for each service of the manifest, whether it runs or not:
