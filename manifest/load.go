@@ -100,7 +100,7 @@ func (l *loader) local() error {
 		return nil
 	}
 	local, err := readSource(path, LocalFile)
-	if errors.Is(err, errEmpty) {
+	if errors.As(err, new(emptySource)) {
 		return nil
 	}
 	if err != nil {

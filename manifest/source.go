@@ -92,8 +92,10 @@ func readFailure(err error) string {
 	return err.Error()
 }
 
-// errEmpty: there is nothing in a file but comments.
-var errEmpty = errors.New("is empty")
+// emptySource is the problem of a file with nothing in it but comments.
+type emptySource struct{ Problems }
+
+func (e emptySource) Unwrap() error { return e.Problems }
 
 func parseSource(name string, data []byte) (*source, error) {
 	file, err := parser.ParseBytes(data, 0)
@@ -105,7 +107,7 @@ func parseSource(name string, data []byte) (*source, error) {
 		return nil, Problems{s.problemAt(file.Docs[1].Body, "one document only: a second one starts here")}
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
-		return nil, errors.Join(errEmpty, Problems{{File: name, Message: errEmpty.Error()}})
+		return nil, emptySource{Problems{{File: name, Message: "is empty"}}}
 	}
 	s.root = file.Docs[0].Body
 	return s, nil

@@ -110,7 +110,7 @@ func commandProbe(l Launch, run commander) probe {
 		case err != nil:
 			return err
 		case exit.Code != 0:
-			return fmt.Errorf("%s ended with %s %s", l.Argv[0], exit, said.firstLine())
+			return errors.New(strings.TrimSpace(fmt.Sprintf("%s ended with %s %s", l.Argv[0], exit, said.firstLine())))
 		}
 		return nil
 	}

@@ -347,8 +347,11 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 	if err != nil {
 		return err
 	}
-	if at := u.manifest().URL; at != "" {
-		return fmt.Errorf("scale %s: mesh does not run it, it runs at %s", name, at)
+	switch s := u.manifest(); {
+	case s.External():
+		return fmt.Errorf("scale %s: mesh does not run it, it runs at %s", name, s.URL)
+	case s.Kind == manifest.KindTask && replicas > 1:
+		return fmt.Errorf("scale %s: a task runs once at a time; mesh run %s runs it again", name, name)
 	}
 	if replicas < 0 || replicas > 100 {
 		return fmt.Errorf("scale %s to %d: it takes 0 to 100", name, replicas)

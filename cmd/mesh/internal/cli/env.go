@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -127,6 +128,10 @@ func runExec(ctx context.Context, d *deps, name string, argv []string) error {
 // exitCodeOf passes on the exit code of a command that was run for the user.
 func exitCodeOf(ctx context.Context, err error, program string) error {
 	var exit *exec.ExitError
+	var ended syscall.WaitStatus
+	if errors.As(err, &exit) {
+		ended, _ = exit.Sys().(syscall.WaitStatus)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -134,6 +139,8 @@ func exitCodeOf(ctx context.Context, err error, program string) error {
 		return ctx.Err()
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		return silent(exit.ExitCode())
+	case ended.Signaled(): // as shells tell it
+		return silent(128 + int(ended.Signal()))
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
 		return &failure{err: fmt.Errorf("%s: no such program", filepath.Base(program)), code: 127}
 	}

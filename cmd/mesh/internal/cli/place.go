@@ -37,11 +37,33 @@ func (d *deps) place() (place, error) {
 	}
 	p := place{dir: dir, state: filepath.Join(dir, workspace.StateDir)}
 	if state := settings.GetString("state"); state != "" {
-		if p.state, err = filepath.Abs(state); err != nil {
-			return place{}, err
-		}
+		return d.copyAt(p, state)
 	}
 	return p, nil
+}
+
+// copyAt is the copy of a workspace that MESH_STATE names. One of another workspace
+// is not meant where -C says which one is.
+func (d *deps) copyAt(p place, state string) (place, error) {
+	state, err := filepath.Abs(state)
+	if err != nil {
+		return place{}, err
+	}
+	if rel, err := filepath.Rel(p.state, state); err == nil && filepath.IsLocal(rel) || sameFolder(p.state, filepath.Dir(state)) || sameFolder(p.state, filepath.Dir(filepath.Dir(state))) {
+		p.state = state
+		return p, nil
+	}
+	if d.dir != "." {
+		return p, nil
+	}
+	return place{}, withNext(fmt.Errorf("MESH_STATE names %s, which is no copy of the workspace here, %s", state, p.dir), "unset MESH_STATE, or go to the workspace that it is of")
+}
+
+// sameFolder sees through symbolic links.
+func sameFolder(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // folder holds that there is the folder that -C names: from one that there is not
