@@ -30,12 +30,8 @@ func (r *Registry) registerCheck(c *call) (any, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if added.serviceID != "" {
-		s, ok := r.services[added.serviceID]
-		if !ok {
-			return nil, fail(http.StatusNotFound, "ServiceID %q does not exist", added.serviceID)
-		}
-		added.serviceName, added.serviceTags = s.Service, s.Tags
+	if err := r.attach(added); err != nil {
+		return nil, err
 	}
 	if len(r.checks) >= maxChecks {
 		return nil, fail(http.StatusInsufficientStorage, "the registry holds %d checks, its limit", maxChecks)
@@ -44,6 +40,24 @@ func (r *Registry) registerCheck(c *call) (any, error) {
 		r.checkChanged(added)
 	}
 	return nil, nil
+}
+
+// attach makes a check one of the service that it names, if any. What mesh runs stays
+// registered however long it is critical: mesh would not learn that it is gone, and
+// registers an instance once.
+func (r *Registry) attach(c *check) error {
+	if c.serviceID == "" {
+		return nil
+	}
+	s, ok := r.services[c.serviceID]
+	if !ok {
+		return fail(http.StatusNotFound, "ServiceID %q does not exist", c.serviceID)
+	}
+	c.serviceName, c.serviceTags = s.Service, s.Tags
+	if s.own {
+		c.reapAfter = 0
+	}
+	return nil
 }
 
 func (r *Registry) deregisterCheck(c *call) (any, error) {

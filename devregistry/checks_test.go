@@ -254,6 +254,41 @@ func TestInstancesOfMeshAreMeshs(t *testing.T) {
 	}
 }
 
+// TestInstancesOfMeshAreNotReaped: a check of somebody else's keeps requests from one,
+// and no longer than it is there.
+func TestInstancesOfMeshAreNotReaped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := fresh(t)
+		defer served(t, r)()
+		r.Register(cart("cart-1"))
+		for _, body := range []string{
+			`{"ID":"kill","Name":"kill","ServiceID":"cart-1","TTL":"1s","DeregisterCriticalServiceAfter":"1s"}`,
+			`{"ID":"kill","Name":"kill","ServiceID":"cart-1","TTL":"1h","Status":"critical","DeregisterCriticalServiceAfter":"1s"}`,
+		} {
+			if code, said := putTo(r, "/v1/agent/check/register", body); code != http.StatusOK {
+				t.Fatal(said)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if services, checks := sizes(r); services != 1 || checks != 2 || len(r.Passing("cart")) != 0 {
+				t.Errorf("%d services, %d checks, passing: %v", services, checks, r.Passing("cart"))
+			}
+			if code, said := putTo(r, "/v1/agent/check/deregister/kill", ""); code != http.StatusOK || len(r.Passing("cart")) != 1 {
+				t.Errorf("when the check has gone: %d %s, passing: %v", code, said, r.Passing("cart"))
+			}
+		}
+	})
+}
+
+// putTo sends a registry a request, and returns the status and the words of its answer.
+func putTo(r *Registry, path, body string) (int, string) {
+	w := httptest.NewRecorder()
+	request := httptest.NewRequest(http.MethodPut, path, strings.NewReader(body))
+	request.RemoteAddr = "127.0.0.1:1"
+	r.Handler().ServeHTTP(w, request)
+	return w.Code, w.Body.String()
+}
+
 func TestCheckThatMovesToAnotherService(t *testing.T) {
 	r, c := serve(t)
 	register(t, c, "web-1", &api.AgentServiceCheck{CheckID: "x", TTL: "1h"})

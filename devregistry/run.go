@@ -14,8 +14,8 @@ import (
 const maxProbes = 16
 
 // Run makes the registry's checks, lets TTLs and sessions run out, removes
-// services that stayed critical for longer than they asked for, and keeps the
-// keys, until ctx ends. Without it everything stays as it was last reported.
+// services that stayed critical for longer than they asked for, save mesh's own, and
+// keeps the keys, until ctx ends. Without it everything stays as it was last reported.
 //
 // Time is counted by the monotonic clock: a clock that is set, or a laptop
 // that slept, expires nobody who kept reporting.
