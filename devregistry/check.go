@@ -20,6 +20,10 @@ const (
 	maintenanceCheck = "maintenance"
 )
 
+// ownPrefix begins the IDs of the checks on what mesh runs, and nobody else's: a check
+// that was there first would lend its status to mesh's.
+const ownPrefix = "mesh:"
+
 // check is a health check; one without a service is the node's.
 type check struct {
 	id, name, notes, output, kind, status string

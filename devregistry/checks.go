@@ -64,10 +64,18 @@ func (r *Registry) deregisterCheck(c *call) (any, error) {
 	id := c.PathValue("id")
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if c, known := r.checks[id]; known && c.kind == ownCheck {
+		return nil, checkOfMesh(id)
+	}
 	if !r.removeCheck(id) {
 		return nil, unknownCheck(id)
 	}
 	return nil, nil
+}
+
+// checkOfMesh refuses to change the check by which mesh says that an instance is well.
+func checkOfMesh(id string) error {
+	return fail(http.StatusForbidden, "%s: checks whose ID begins with %s are on what is run and registered by mesh, and its own; another ID is free", id, ownPrefix)
 }
 
 func unknownCheck(id string) error {

@@ -254,6 +254,35 @@ func TestInstancesOfMeshAreMeshs(t *testing.T) {
 	}
 }
 
+// TestChecksOfMeshAreMeshs: nobody removes, replaces or reports them, or has one ready
+// before mesh has.
+func TestChecksOfMeshAreMeshs(t *testing.T) {
+	r := fresh(t)
+	r.Register(cart("cart-1"))
+	for _, tt := range []struct {
+		path, body string
+		want       int
+	}{
+		{"check/deregister/mesh:cart-1", "", http.StatusForbidden},
+		{"check/register", `{"ID":"mesh:cart-1","Name":"x","TTL":"1s"}`, http.StatusForbidden},
+		{"check/register", `{"ID":"mesh:cart-2","Name":"x","TTL":"1s"}`, http.StatusForbidden},
+		{"check/register", `{"Name":"mesh:cart-1","ServiceID":"cart-1","TTL":"1s"}`, http.StatusForbidden},
+		{"service/register", `{"Name":"x","Check":{"CheckID":"mesh:cart-1","TTL":"1s"}}`, http.StatusForbidden},
+		{"service/register", `{"Name":"x","Checks":[{"ID":"mesh:cart-2","TTL":"1s"}]}`, http.StatusForbidden},
+		{"check/pass/mesh:cart-1", "", http.StatusInternalServerError},
+		{"check/fail/mesh:cart-1", "", http.StatusInternalServerError},
+		{"check/update/mesh:cart-1", `{"Status":"critical"}`, http.StatusInternalServerError},
+	} {
+		if code, said := putTo(r, "/v1/agent/"+tt.path, tt.body); code != tt.want {
+			t.Errorf("%s %s: %d %s, want %d", tt.path, tt.body, code, said, tt.want)
+		}
+	}
+	r.Register(cart("cart-2"))
+	if services, checks := sizes(r); services != 2 || checks != 2 || len(r.Passing("cart")) != 2 {
+		t.Errorf("%d services, %d checks, passing: %v", services, checks, r.Passing("cart"))
+	}
+}
+
 // TestInstancesOfMeshAreNotReaped: a check of somebody else's keeps requests from one,
 // and no longer than it is there.
 func TestInstancesOfMeshAreNotReaped(t *testing.T) {

@@ -69,6 +69,9 @@ func (d *checkDefinition) parse(defaultID, defaultName string, reach probe.Reach
 		kind: "ttl", status: cmp.Or(d.Status, statusCritical), serviceID: d.ServiceID, definition: *d,
 		ttl: time.Duration(d.TTL), reapAfter: time.Duration(d.DeregisterCriticalServiceAfter),
 	}
+	if strings.HasPrefix(c.id, ownPrefix) {
+		return nil, checkOfMesh(c.id)
+	}
 	if !d.probed() {
 		return c, nil
 	}

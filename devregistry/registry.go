@@ -109,7 +109,7 @@ func (r *Registry) Register(in Instance) {
 	}
 	r.putService(s)
 	r.putCheck(&check{
-		id:          "mesh:" + in.ID,
+		id:          ownPrefix + in.ID,
 		name:        "Run by mesh",
 		notes:       "registered by mesh while it is healthy",
 		kind:        ownCheck,
