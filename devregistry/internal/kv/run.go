@@ -113,16 +113,28 @@ func (s *Store) save() error {
 	return err
 }
 
+// brief are the sessions whose keys are removed when they end. Sessions end with mesh,
+// so such a key is not kept; s.mu is held.
+func (s *Store) brief() map[string]bool {
+	brief := map[string]bool{}
+	for id, session := range s.sessions {
+		brief[id] = session.Behavior == Remove
+	}
+	return brief
+}
+
 func (s *Store) write() error {
 	s.mu.RLock()
-	entries := s.entries
+	entries, brief := s.entries, s.brief()
 	s.mu.RUnlock()
 	if s.file == "" || entries == s.saved {
 		return nil
 	}
 	k := kept{Version: 1, Entries: make([]*Entry, 0, entries.Len())}
 	entries.Root().Walk(func(_ []byte, e *Entry) bool {
-		k.Entries = append(k.Entries, e)
+		if !brief[e.Session] {
+			k.Entries = append(k.Entries, e)
+		}
 		return false
 	})
 	data, err := json.Marshal(k)

@@ -150,8 +150,11 @@ func TestKeysAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, file)
 		stop := running(t, s)
-		id := session(t, s, nil)
+		id, brief := session(t, s, nil), session(t, s, func(s *Session) { s.Behavior = Remove })
 		do(t, s, Op{Verb: Lock, Key: "locked", Session: id, Value: []byte{0, 255}})
+		do(t, s, Op{Verb: Set, Key: "member"})
+		time.Sleep(2 * behind) // so that it is in the file
+		do(t, s, Op{Verb: Lock, Key: "member", Session: brief})
 		time.Sleep(behind)
 		synctest.Wait()
 		if _, err := os.Stat(file); err != nil {
@@ -161,6 +164,9 @@ func TestKeysAreKept(t *testing.T) {
 		stop()
 	})
 	again := open(t, file)
+	if member, _, _ := again.Get("member"); member != nil {
+		t.Errorf("a key outlived the session that removes its keys: %+v", member)
+	}
 	locked, _, _ := again.Get("locked")
 	late, _, _ := again.Get("late")
 	if locked == nil || locked.Session != "" || string(locked.Value) != "\x00\xff" || late == nil || late.Flags != 7 || late.ModifyIndex != index {
