@@ -76,12 +76,12 @@ func (r *Registry) resolveService(answer *dns.Msg, q dns.Question, name string) 
 	service, tag := serviceAndTag(name)
 	found := r.reachable(service, tag)
 	rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
+	if q.Qtype != dns.TypeSRV {
+		plain(answer, q, found)
+		return len(found) > 0
+	}
 	for _, f := range found {
-		if q.Qtype == dns.TypeSRV {
-			f.srv(answer, q)
-		} else {
-			f.plain(answer, q)
-		}
+		f.srv(answer, q)
 	}
 	return len(found) > 0
 }
@@ -129,13 +129,22 @@ func (r *Registry) named(lower string) []*service {
 	return nil
 }
 
-// plain answers with the address, or for an instance that has a host name with
-// that, which the client resolves elsewhere.
-func (t told) plain(answer *dns.Msg, q dns.Question) {
-	if ip, err := netip.ParseAddr(t.host); err == nil {
-		address(answer, q, ip, true)
-	} else if target, ok := hostName(t.host); ok && len(answer.Answer) == 0 { // a name has one CNAME
-		answer.Answer = append(answer.Answer, &dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME), Target: target})
+// plain answers with the addresses, or where no instance has one with the host name of
+// an instance, which the client resolves elsewhere: a name that has a CNAME has nothing
+// else (RFC 1034 section 3.6.2).
+func plain(answer *dns.Msg, q dns.Question, found []told) {
+	var alias dns.RR
+	addressed := false
+	for _, t := range found {
+		if ip, err := netip.ParseAddr(t.host); err == nil {
+			addressed = true
+			address(answer, q, ip, true)
+		} else if target, ok := hostName(t.host); ok {
+			alias = &dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME), Target: target}
+		}
+	}
+	if !addressed && alias != nil {
+		answer.Answer = append(answer.Answer, alias)
 	}
 }
 

@@ -149,3 +149,19 @@ func TestPackets(t *testing.T) {
 		}
 	}
 }
+
+// TestAliasStandsAlone: beside a CNAME a name has no other record, of no kind.
+func TestAliasStandsAlone(t *testing.T) {
+	r := fresh(t)
+	r.Register(Instance{ID: "m1", Service: "mixed", Port: 1, Address: "host.example.test"})
+	r.Register(Instance{ID: "m2", Service: "mixed", Port: 2, Address: "10.0.0.2"})
+	for range 40 { // they are told in random order
+		for kind, want := range map[uint16]int{dns.TypeA: 1, dns.TypeAAAA: 0, dns.TypeANY: 1} {
+			answer := new(dns.Msg)
+			r.resolve(answer, dns.Question{Name: "mixed.service.consul.", Qtype: kind, Qclass: dns.ClassINET})
+			if len(answer.Answer) != want || want > 0 && answer.Answer[0].Header().Rrtype != dns.TypeA {
+				t.Fatalf("%s: %v", dns.TypeToString[kind], answer.Answer)
+			}
+		}
+	}
+}
