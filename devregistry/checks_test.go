@@ -318,6 +318,22 @@ func putTo(r *Registry, path, body string) (int, string) {
 	return w.Code, w.Body.String()
 }
 
+// TestServiceMeshIsRefused: who registers a sidecar is told that there will be none.
+func TestServiceMeshIsRefused(t *testing.T) {
+	r := fresh(t)
+	for body, want := range map[string]int{
+		`{"Name":"sc","Connect":{"SidecarService":{}}}`:              http.StatusNotImplemented,
+		`{"Name":"sc","connect":{"native":true}}`:                    http.StatusNotImplemented,
+		`{"Name":"sc","Proxy":{"DestinationServiceName":"web"}}`:     http.StatusNotImplemented,
+		`{"Name":"sc","Proxy":{},"Connect":{"SidecarService":null}}`: http.StatusOK,
+		`{"Name":"sc","Proxy":null,"Connect":null}`:                  http.StatusOK,
+	} {
+		if code, said := putTo(r, "/v1/agent/service/register", body); code != want {
+			t.Errorf("%s: %d %s, want %d", body, code, said, want)
+		}
+	}
+}
+
 func TestCheckThatMovesToAnotherService(t *testing.T) {
 	r, c := serve(t)
 	register(t, c, "web-1", &api.AgentServiceCheck{CheckID: "x", TTL: "1h"})

@@ -21,6 +21,11 @@ type serviceRegistration struct {
 	EnableTagOverride       bool
 	Check                   *checkDefinition
 	Checks                  []checkDefinition
+	Proxy                   map[string]any
+	Connect                 struct {
+		Native         bool
+		SidecarService any
+	}
 }
 
 // Limits of what a registration may say. They are far beyond what anybody
@@ -66,6 +71,8 @@ func (b *serviceRegistration) validate() error {
 		return fail(http.StatusBadRequest, "Invalid Service Meta: Node metadata cannot contain more than %d key/value pairs", maxMeta)
 	case b.Kind != "" || b.SocketPath != "":
 		return fail(http.StatusNotImplemented, "service kinds and socket paths are not implemented by mesh's registry")
+	case len(b.Proxy) > 0 || b.Connect.Native || b.Connect.SidecarService != nil:
+		return fail(http.StatusNotImplemented, "Connect and Proxy are not implemented by mesh's registry: it has no service mesh")
 	case b.Weights != nil && (b.Weights.Passing < 1 || b.Weights.Warning < 0 || max(b.Weights.Passing, b.Weights.Warning) > 65535):
 		return fail(http.StatusBadRequest, "Invalid Weights: Passing must be greater than 0, Warning not negative, both at most 65535")
 	}
