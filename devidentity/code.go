@@ -46,16 +46,27 @@ func (p *Provider) redeemCode(client *Client, form url.Values) (*tokenResponse, 
 	if err := g.matches(form); err != nil {
 		return nil, err
 	}
-	user, err := p.directory.Load().user(g.subject.name)
-	if err != nil { // removed since the sign-in
-		return nil, refuse("invalid_grant", "%v", err)
-	}
-	g.subject.setUser(user)
-	refreshToken, err := p.firstRefreshToken(&g.subject)
+	s, err := p.asNow(client, g.subject)
 	if err != nil {
 		return nil, err
 	}
-	return p.respond(&g.subject, refreshToken)
+	refreshToken, err := p.firstRefreshToken(&s)
+	if err != nil {
+		return nil, err
+	}
+	return p.respond(&s, refreshToken)
+}
+
+// asNow is whom a grant was made for, as mesh.yaml has the user and the client when
+// tokens are asked for: what was taken from either since is not in them.
+func (p *Provider) asNow(client *Client, s subject) (subject, error) {
+	user, err := p.directory.Load().user(s.name)
+	if err != nil {
+		return s, refuse("invalid_grant", "%v", err)
+	}
+	s.setUser(user)
+	s.scopes = client.allowed(s.scopes)
+	return s, nil
 }
 
 // redeemed says whether a code was brought to the token endpoint.

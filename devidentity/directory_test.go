@@ -63,12 +63,21 @@ func TestACodeOfAUserWhoIsGone(t *testing.T) {
 func TestScopesThatAClientLost(t *testing.T) {
 	w := newWorld(t)
 	token := w.tokens("web", "openid", "offline_access", "orders")
+	config, verifier := w.oauth("web", "openid", "orders"), oauth2.GenerateVerifier()
+	answer := w.signInAs("alice", config.AuthCodeURL("st", oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("prompt", "login")))
+	if _, twice := w.form("/token", url.Values{"grant_type": {grantClient}, "scope": {"orders orders"}}, w.as("web")); twice["scope"] != "orders" {
+		t.Errorf("asked for twice: %v", twice)
+	}
 	clients := append([]Client{}, w.config.Clients...)
 	clients[0].Scopes = nil
 	w.update(w.config.Users, clients)
 	_, got := w.form("/token", url.Values{"grant_type": {grantRefresh}, "refresh_token": {token.RefreshToken}}, w.as("web"))
 	if got["scope"] != "openid offline_access" {
 		t.Errorf("%v", got)
+	}
+	redeem := url.Values{"grant_type": {grantCode}, "code": {answer.Get("code")}, "redirect_uri": {config.RedirectURL}, "code_verifier": {verifier}}
+	if _, got := w.form("/token", redeem, w.as("web")); got["scope"] != "openid" {
+		t.Errorf("a code: %v", got)
 	}
 }
 

@@ -96,12 +96,10 @@ func (p *Provider) renew(client *Client, f family, next string, asked []string) 
 	if err != nil {
 		return nil, err
 	}
-	user, err := p.directory.Load().user(f.User)
+	s, err := p.asNow(client, subject{name: f.User, clientID: f.Client, scopes: scopes, authTime: f.AuthTime, grant: f.Grant})
 	if err != nil {
-		return nil, refuse("invalid_grant", "%v", err)
+		return nil, err
 	}
-	s := subject{clientID: f.Client, scopes: client.allowed(scopes), authTime: f.AuthTime, grant: f.Grant}
-	s.setUser(user)
 	return p.respond(&s, next)
 }
 

@@ -134,6 +134,8 @@ func (p *Provider) clientCredentials(client *Client, form url.Values) (*tokenRes
 	s := subject{scopes: client.Scopes, grant: newID()}
 	s.setClient(client)
 	if asked := strings.Fields(form.Get("scope")); len(asked) > 0 {
+		slices.Sort(asked)
+		asked = slices.Compact(asked)
 		for _, scope := range asked {
 			if !slices.Contains(client.Scopes, scope) {
 				return nil, refuse("invalid_scope", "the client has no scope '%s'; it has: %s", short(scope), strings.Join(client.Scopes, " "))
