@@ -31,7 +31,7 @@ func TestManyInterimAnswers(t *testing.T) {
 func TestInterimAnswersAreCleaned(t *testing.T) {
 	const hint = "HTTP/1.1 103 Early Hints\r\nConnection: X-Secret\r\nX-Secret: s\r\nKeep-Alive: 5\r\nX-Forwarded-User: eve\r\nAccess-Control-Allow-Origin: *\r\nLink: </s.css>\r\n\r\n"
 	r, _ := answering(t, hint+plainAnswer, hint+plainAnswer)
-	r.SetCORS([]string{"http://localhost:5173"})
+	r.setCORS(CORS{Origins: []string{"http://localhost:5173"}})
 	answer := r.talk("GET / HTTP/1.1\nHost: localhost\nOrigin: http://localhost:5173\nConnection: close\n\n")
 	if head, _, _ := strings.Cut(answer, "\r\n\r\n"); head != "HTTP/1.1 103 Early Hints\r\nLink: </s.css>" {
 		t.Errorf("%q", head)

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/cors"
 )
 
 // exchange is a request on its way through the gateway.
@@ -15,7 +17,8 @@ type exchange struct {
 	g      *Gateway
 	caller string
 	callee string
-	route  *compiled // nil on a link
+	route  *compiled  // nil on a link
+	cors   *cors.Cors // nil: no other origins, or nothing is known of them
 	who    *Identity
 	trace  trace
 	start  time.Time
@@ -96,7 +99,7 @@ func (x *exchange) arrived(res *http.Response) {
 	removeIdentity(res.Header)
 	cleanTrailer(res.Trailer)
 	if x.route != nil {
-		x.g.onlyOurCORS(res.Header)
+		x.onlyOurCORS(res.Header)
 		x.route.ownLocation(res.Header)
 	}
 	if isStream(res) {

@@ -65,7 +65,7 @@ type Gateway struct {
 	table   atomic.Pointer[Table]
 	pools   atomic.Pointer[pools]
 	streams streams
-	cors    atomic.Pointer[cors.Cors] // nil: no other origins
+	cors    atomic.Pointer[cors.Cors] // of what has no route; nil: no other origins
 
 	browsers http.CrossOriginProtection
 

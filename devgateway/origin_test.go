@@ -93,7 +93,7 @@ func TestPagesOfNamedOrigins(t *testing.T) {
 		{page, page, 200}, {page, "http://localhost:5174", 403}, {page, "https://localhost:5173", 403}, {page, "null", 403},
 		{"*", "http://any.example", 200}, {"*", "null", 200},
 	} {
-		r.SetCORS([]string{tt.named})
+		r.setCORS(CORS{Origins: []string{tt.named}})
 		head := "Origin: " + tt.origin + "\nSec-Fetch-Site: cross-site\n"
 		if got := r.browse("POST", head+"Content-Length: 0\n"); got.StatusCode != tt.status {
 			t.Errorf("%s where %s may: %d, want %d", tt.origin, tt.named, got.StatusCode, tt.status)

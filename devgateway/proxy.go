@@ -179,10 +179,10 @@ func (x *exchange) interim(code int, header http.Header) {
 		return
 	}
 	hopByHop(header)
-	x.g.onlyOurCORS(header)
 	h := x.w.Header()
 	before := maps.Clone(h)
 	clear(h)
+	x.onlyOurCORS(header)
 	add(h, header)
 	x.w.WriteHeader(code)
 	clear(h)
