@@ -80,9 +80,14 @@ func (t *Table) announced(r *http.Request) *compiled {
 }
 
 // tellOrigin gives an answer the headers that a page of another origin needs to read
-// it.
+// it. That it depends on the origin is said to all: a cache may give the answer to a
+// page.
 func (x *exchange) tellOrigin(r *http.Request) {
-	if x.cors != nil && r.Header.Get("Origin") != "" && !isPreflight(r) { // which has got its answer, or gets none
+	switch {
+	case x.cors == nil || isPreflight(r): // which has got its answer, or gets none
+	case r.Header.Get("Origin") == "":
+		x.w.Header()["Vary"] = []string{"Origin"}
+	default:
 		x.cors.HandlerFunc(&x.w, r)
 	}
 }

@@ -125,3 +125,15 @@ func TestExposedHeaders(t *testing.T) {
 		t.Errorf("the second time: %v", again.Header)
 	}
 }
+
+// A cache gives a page no answer that was for nobody's page: that they differ is said
+// with each (the Fetch standard, CORS protocol and HTTP caches).
+func TestAnswersVaryByOrigin(t *testing.T) {
+	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone, CORS: CORS{Origins: []string{page}}}, Route{Service: "s", Prefix: "/closed", Auth: AuthNone})
+	r.SetInstances(one("s", upstream(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Vary", "Accept") })))
+	for path, want := range map[string]string{"/": "Origin, Accept", "/closed": "Accept"} {
+		if got := strings.Join(r.do("GET", path, nil).Header["Vary"], ", "); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
