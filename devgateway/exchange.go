@@ -134,6 +134,7 @@ func (x *exchange) end() {
 func (x *exchange) failed(err error) *problem {
 	var tooLarge *http.MaxBytesError
 	var none *noInstance
+	var strange *notSpoken
 	switch {
 	case errors.As(err, &tooLarge):
 		return &problem{status: http.StatusRequestEntityTooLarge, cause: "the request's body is larger than the route allows"}
@@ -151,6 +152,8 @@ func (x *exchange) failed(err error) *problem {
 		return &problem{status: http.StatusBadRequest, cause: "the request's body ended before its length"}
 	case errors.Is(err, context.Canceled):
 		return &problem{status: statusClientClosed, service: x.callee, cause: "the client went away"}
+	case errors.As(err, &strange):
+		return &problem{status: http.StatusBadGateway, service: x.callee, cause: x.callee + " did not answer: " + strange.cause()}
 	}
 	return &problem{status: http.StatusBadGateway, service: x.callee, cause: x.callee + " did not answer: " + plainCause(err)}
 }

@@ -219,18 +219,53 @@ func (x *exchange) roundTrip(e *endpoint, req *http.Request) (*http.Response, er
 	return res, err
 }
 
-// over chooses the protocol. gRPC needs HTTP/2 whatever is known about the instance; an
-// upgrade needs HTTP/1.1.
+// over chooses the version of HTTP. gRPC needs HTTP/2 whatever is known about the
+// instance; an upgrade needs HTTP/1.1.
 func (x *exchange) over(e *endpoint, req *http.Request) (*http.Response, error) {
 	if goesDirect(e, req) {
 		return e.direct.roundTrip(&x.life, req, x.said, x.interim)
 	}
 	out, settled := x.forTransport(req)
 	defer settled()
-	if isGRPC(req.Header) || e.HTTP2 && len(req.Header["Upgrade"]) == 0 {
-		return x.g.http2.RoundTrip(out)
+	upgrade := len(req.Header["Upgrade"]) > 0
+	http2 := isGRPC(req.Header) || e.HTTP2 && !upgrade
+	transport := x.g.http1
+	if http2 {
+		transport = x.g.http2
 	}
-	return x.g.http1.RoundTrip(out)
+	res, err := transport.RoundTrip(out)
+	if http2 != e.HTTP2 {
+		return e.askedOtherwise(res, err, upgrade)
+	}
+	return res, err
+}
+
+// askedOtherwise looks at what came of a version of HTTP that the client's request
+// needs and the instance is not known to speak. That it answers shows that it does.
+func (e *endpoint) askedOtherwise(res *http.Response, err error, upgrade bool) (*http.Response, error) {
+	switch {
+	case err == nil && !e.bilingual.Load():
+		e.bilingual.Store(true)
+	case err != nil && !e.bilingual.Load() && !isDial(err):
+		err = &notSpoken{err, upgrade}
+	}
+	return res, err
+}
+
+// notSpoken is the failure of an instance to answer in a version of HTTP that it is not
+// known to speak: a client asked for it, and the instance may be well.
+type notSpoken struct {
+	error
+	upgrade bool
+}
+
+func (e *notSpoken) Unwrap() error { return e.error }
+
+func (e *notSpoken) cause() string {
+	if e.upgrade {
+		return "it does not seem to speak HTTP/1.1, which WebSocket needs: " + plainCause(e.error)
+	}
+	return "it does not seem to speak HTTP/2, which gRPC needs: " + plainCause(e.error)
 }
 
 // dial connects to an instance, which is near: what takes long is not there.
