@@ -123,3 +123,22 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 		}
 	}
 }
+
+// Trailers beside a length, which HTTP/2 has, reach a client of HTTP/1.1: in chunks.
+func TestTrailersBesideALength(t *testing.T) {
+	r := newRig(t, Config{}, open1...)
+	in := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "X-A")
+		w.Header().Set("Content-Length", "2")
+		_, _ = io.WriteString(w, "hi")
+		w.Header().Set("X-A", "1")
+	})
+	in.HTTP2 = true
+	r.SetInstances(one("s", in))
+	for _, client := range []*http.Client{r.client, r.h2} {
+		got := read(t, begin(t.Context(), t, client, "GET", r.url+"/", nil))
+		if got.body != "hi" || got.Trailer.Get("X-A") != "1" {
+			t.Errorf("%s: %q %v", got.Proto, got.body, got.Trailer)
+		}
+	}
+}

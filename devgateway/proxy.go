@@ -44,13 +44,13 @@ func (x *exchange) forward(r *http.Request) {
 		if !x.sent.all() {
 			x.leaveUnread(r)
 		}
-		x.answer(res)
+		x.answer(r, res)
 	}
 }
 
 // answer passes an answer on. One that breaks off breaks the client's connection off:
 // there is no other way to say that it is not whole.
-func (x *exchange) answer(res *http.Response) {
+func (x *exchange) answer(r *http.Request, res *http.Response) {
 	defer res.Body.Close()
 	hopByHop(res.Header)
 	if x.web != nil {
@@ -62,6 +62,9 @@ func (x *exchange) answer(res *http.Response) {
 	announced := len(res.Trailer)
 	if announced > 0 && x.web == nil {
 		h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(res.Trailer)), ", ")}
+		if r.ProtoMajor == 1 && !x.old && r.Method != http.MethodHead { // beside a length it has none (RFC 9112, 7.1.2)
+			delete(h, "Content-Length")
+		}
 	}
 	x.w.WriteHeader(res.StatusCode)
 	if err := x.copyBody(res); err != nil {
