@@ -117,3 +117,13 @@ func TestLookingForAnOriginAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A wish to upgrade says nothing over HTTP/1.0 (RFC 9110, 7.8).
+func TestNoUpgradeFromHTTP10(t *testing.T) {
+	r := newRig(t, Config{}, open1...)
+	r.SetInstances(one("s", upstream(t, seen)))
+	got := r.raw("GET /x HTTP/1.0\nHost: " + r.addr + "\n" + upgrade + "\n")
+	if got.StatusCode != http.StatusOK || got.Header.Get("Seen-Upgrade") != "" {
+		t.Errorf("%d %v", got.StatusCode, got.Header)
+	}
+}

@@ -16,7 +16,9 @@ import (
 
 // forward sends a request on its way and waits for its end.
 func (x *exchange) forward(r *http.Request) {
-	x.old = !r.ProtoAtLeast(1, 1)
+	if x.old = !r.ProtoAtLeast(1, 1); x.old {
+		delete(r.Header, "Upgrade") // of HTTP/1.0 it is ignored (RFC 9110, 7.8)
+	}
 	r = x.begin(r) // another request: net/http looks at its own one's body when the answer begins
 	defer x.finish()
 	if x.route != nil {
