@@ -2,6 +2,7 @@ package devgateway
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -135,6 +136,7 @@ func (x *exchange) failed(err error) *problem {
 	var tooLarge *http.MaxBytesError
 	var none *noInstance
 	var strange *notSpoken
+	var notBase64 base64.CorruptInputError
 	switch {
 	case errors.As(err, &tooLarge):
 		return &problem{status: http.StatusRequestEntityTooLarge, cause: "the request's body is larger than the route allows"}
@@ -150,6 +152,8 @@ func (x *exchange) failed(err error) *problem {
 		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: "the instance of " + x.callee + " is being replaced", retry: 1}
 	case errors.Is(x.sent.fault(), io.ErrUnexpectedEOF):
 		return &problem{status: http.StatusBadRequest, cause: "the request's body ended before its length"}
+	case errors.As(x.sent.fault(), &notBase64):
+		return &problem{status: http.StatusBadRequest, cause: "the request's body is not base64, which its Content-Type says: " + notBase64.Error()}
 	case errors.Is(err, context.Canceled):
 		return &problem{status: statusClientClosed, service: x.callee, cause: "the client went away"}
 	case errors.As(err, &strange):
