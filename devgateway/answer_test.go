@@ -142,3 +142,14 @@ func TestTrailersBesideALength(t *testing.T) {
 		}
 	}
 }
+
+// An answer that has no content has no length either, whatever its service says.
+func TestNoContentHasNoLength(t *testing.T) {
+	r, _ := answering(t, "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n")
+	for _, client := range []*http.Client{r.client, r.h2} {
+		got := read(t, begin(t.Context(), t, client, "GET", r.url+"/", nil))
+		if got.StatusCode != http.StatusNoContent || got.Header.Get("Content-Length") != "" {
+			t.Errorf("%s: %d %v", got.Proto, got.StatusCode, got.Header)
+		}
+	}
+}

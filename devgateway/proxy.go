@@ -61,6 +61,9 @@ func (x *exchange) answer(r *http.Request, res *http.Response) {
 	x.arrived(res)
 	h := x.w.Header()
 	add(h, res.Header)
+	if res.StatusCode == http.StatusNoContent {
+		delete(h, "Content-Length") // wrong, and over HTTP/2 an error of the stream (RFC 9110, 8.6)
+	}
 	announced := len(res.Trailer)
 	if announced > 0 && x.web == nil {
 		h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(res.Trailer)), ", ")}
