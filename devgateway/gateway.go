@@ -98,6 +98,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) SetTable(t *Table) {
 	before := g.table.Load()
 	g.setOutside(before, t)
+	t.keepCounts(before)
 	g.table.Store(t)
 }
 

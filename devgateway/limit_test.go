@@ -58,3 +58,24 @@ func TestRateLimitOfARoute(t *testing.T) {
 		t.Errorf("%s: %v %v", data, back, err)
 	}
 }
+
+// What was counted is not forgotten for a change of something else.
+func TestLimitsOutliveTheirTable(t *testing.T) {
+	limited := Route{Service: "s", Prefix: "/", Auth: AuthNone, Limit: Limit{Requests: 2, Per: time.Hour}}
+	r := newRig(t, Config{}, limited)
+	r.SetInstances(one("s", upstream(t, seen)))
+	use := func(want ...int) {
+		t.Helper()
+		for _, status := range want {
+			if got := r.do("GET", "/", nil); got.StatusCode != status {
+				t.Errorf("%d, want %d", got.StatusCode, status)
+			}
+		}
+	}
+	use(200, 200, 429)
+	r.setRoutes(limited, Route{Service: "s", Prefix: "/other", Auth: AuthNone})
+	use(429)
+	limited.Limit.Requests = 1
+	r.setRoutes(limited)
+	use(200, 429)
+}
