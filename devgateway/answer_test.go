@@ -31,7 +31,7 @@ func TestManyInterimAnswers(t *testing.T) {
 func TestInterimAnswersAreCleaned(t *testing.T) {
 	const hint = "HTTP/1.1 103 Early Hints\r\nConnection: X-Secret\r\nX-Secret: s\r\nKeep-Alive: 5\r\nX-Forwarded-User: eve\r\nAccess-Control-Allow-Origin: *\r\nLink: </s.css>\r\n\r\n"
 	r, _ := answering(t, hint+plainAnswer, hint+plainAnswer)
-	r.SetCORS([]string{"http://localhost:5173"})
+	r.setCORS(CORS{Origins: []string{"http://localhost:5173"}})
 	answer := r.talk("GET / HTTP/1.1\nHost: localhost\nOrigin: http://localhost:5173\nConnection: close\n\n")
 	if head, _, _ := strings.Cut(answer, "\r\n\r\n"); head != "HTTP/1.1 103 Early Hints\r\nLink: </s.css>" {
 		t.Errorf("%q", head)
@@ -120,6 +120,36 @@ func TestAnswersBeforeTheBody(t *testing.T) {
 			if got := r.raw(path + " HTTP/1.1\nHost: localhost\n" + framing + "\n\n"); got.StatusCode != want {
 				t.Errorf("%s %s: %d", framing, path, got.StatusCode)
 			}
+		}
+	}
+}
+
+// Trailers beside a length, which HTTP/2 has, reach a client of HTTP/1.1: in chunks.
+func TestTrailersBesideALength(t *testing.T) {
+	r := newRig(t, Config{}, open1...)
+	in := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "X-A")
+		w.Header().Set("Content-Length", "2")
+		_, _ = io.WriteString(w, "hi")
+		w.Header().Set("X-A", "1")
+	})
+	in.HTTP2 = true
+	r.SetInstances(one("s", in))
+	for _, client := range []*http.Client{r.client, r.h2} {
+		got := read(t, begin(t.Context(), t, client, "GET", r.url+"/", nil))
+		if got.body != "hi" || got.Trailer.Get("X-A") != "1" {
+			t.Errorf("%s: %q %v", got.Proto, got.body, got.Trailer)
+		}
+	}
+}
+
+// An answer that has no content has no length either, whatever its service says.
+func TestNoContentHasNoLength(t *testing.T) {
+	r, _ := answering(t, "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n")
+	for _, client := range []*http.Client{r.client, r.h2} {
+		got := read(t, begin(t.Context(), t, client, "GET", r.url+"/", nil))
+		if got.StatusCode != http.StatusNoContent || got.Header.Get("Content-Length") != "" {
+			t.Errorf("%s: %d %v", got.Proto, got.StatusCode, got.Header)
 		}
 	}
 }

@@ -20,11 +20,12 @@ type Instance struct {
 // endpoint is an instance with what is going on there.
 type endpoint struct {
 	Instance
-	inflight atomic.Int64
-	gone     atomic.Bool // out of the set: nothing new comes here
-	conduct  conduct
-	direct   direct
-	empty    chan struct{} // signals Drain that inflight fell to zero. Bound 1: one signal makes it look
+	inflight  atomic.Int64
+	gone      atomic.Bool // out of the set: nothing new comes here
+	conduct   conduct
+	bilingual atomic.Bool // it has answered over the version of HTTP that HTTP2 does not say
+	direct    direct
+	empty     chan struct{} // signals Drain that inflight fell to zero. Bound 1: one signal makes it look
 }
 
 func (e *endpoint) scheme() string {

@@ -2,12 +2,15 @@ package devgateway
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/cors"
 )
 
 // exchange is a request on its way through the gateway.
@@ -15,7 +18,8 @@ type exchange struct {
 	g      *Gateway
 	caller string
 	callee string
-	route  *compiled // nil on a link
+	route  *compiled  // nil on a link
+	cors   *cors.Cors // nil: no other origins, or nothing is known of them
 	who    *Identity
 	trace  trace
 	start  time.Time
@@ -96,7 +100,7 @@ func (x *exchange) arrived(res *http.Response) {
 	removeIdentity(res.Header)
 	cleanTrailer(res.Trailer)
 	if x.route != nil {
-		x.g.onlyOurCORS(res.Header)
+		x.onlyOurCORS(res.Header)
 		x.route.ownLocation(res.Header)
 	}
 	if isStream(res) {
@@ -131,6 +135,8 @@ func (x *exchange) end() {
 func (x *exchange) failed(err error) *problem {
 	var tooLarge *http.MaxBytesError
 	var none *noInstance
+	var strange *notSpoken
+	var notBase64 base64.CorruptInputError
 	switch {
 	case errors.As(err, &tooLarge):
 		return &problem{status: http.StatusRequestEntityTooLarge, cause: "the request's body is larger than the route allows"}
@@ -146,8 +152,12 @@ func (x *exchange) failed(err error) *problem {
 		return &problem{status: http.StatusServiceUnavailable, service: x.callee, cause: "the instance of " + x.callee + " is being replaced", retry: 1}
 	case errors.Is(x.sent.fault(), io.ErrUnexpectedEOF):
 		return &problem{status: http.StatusBadRequest, cause: "the request's body ended before its length"}
+	case errors.As(x.sent.fault(), &notBase64):
+		return &problem{status: http.StatusBadRequest, cause: "the request's body is not base64, which its Content-Type says: " + notBase64.Error()}
 	case errors.Is(err, context.Canceled):
 		return &problem{status: statusClientClosed, service: x.callee, cause: "the client went away"}
+	case errors.As(err, &strange):
+		return &problem{status: http.StatusBadGateway, service: x.callee, cause: x.callee + " did not answer: " + strange.cause()}
 	}
 	return &problem{status: http.StatusBadGateway, service: x.callee, cause: x.callee + " did not answer: " + plainCause(err)}
 }

@@ -65,7 +65,7 @@ type Gateway struct {
 	table   atomic.Pointer[Table]
 	pools   atomic.Pointer[pools]
 	streams streams
-	cors    atomic.Pointer[cors.Cors] // nil: no other origins
+	cors    atomic.Pointer[cors.Cors] // of what has no route; nil: no other origins
 
 	browsers http.CrossOriginProtection
 
@@ -98,6 +98,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) SetTable(t *Table) {
 	before := g.table.Load()
 	g.setOutside(before, t)
+	t.keepCounts(before)
 	g.table.Store(t)
 }
 

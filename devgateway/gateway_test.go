@@ -182,6 +182,25 @@ func TestPrefixIsStripped(t *testing.T) {
 	}
 }
 
+func TestPrefixIsRewritten(t *testing.T) {
+	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/e", Rewrite: "/api/v2", Auth: AuthNone}, Route{Service: "s", Prefix: "/below/", Rewrite: "/api/", Auth: AuthNone},
+		Route{Service: "s", Prefix: "/root/", Rewrite: "/", Auth: AuthNone}, Route{Service: "s", Prefix: "/é", Rewrite: "/ü/", Auth: AuthNone})
+	r.SetInstances(one("s", upstream(t, seen)))
+	for path, want := range map[string]string{
+		"/e": "/api/v2", "/e/": "/api/v2/", "/e/a%20b?q=/e/": "/api/v2/a%20b?q=/e/", "/e/a%2Cb": "/api/v2/a%2Cb", "/%65/a%2Cb": "/api/v2/a,b",
+		"/below/": "/api/", "/below/x/": "/api/x/", "/root/": "/", "/root/x": "/x", "/%C3%A9": "/%C3%BC/", "/%C3%A9/x": "/%C3%BC/x",
+	} {
+		if got := r.do("GET", path, nil).Header.Get("Seen-Target"); got != want {
+			t.Errorf("%s arrived as %q, want %q", path, got, want)
+		}
+	}
+	for path, want := range map[string]int{"/e..": 404, "/e../admin": 404, "/ex": 404, "/below": 404, "/e/../admin": 400, "/e/%2e%2e/admin": 400, "/e/..;/admin": 400} {
+		if got := r.raw("GET " + path + " HTTP/1.1\nHost: localhost\n\n"); got.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, got.StatusCode, want)
+		}
+	}
+}
+
 func TestRecordsSayWhatHappened(t *testing.T) {
 	r := newRig(t, Config{}, Route{Service: "cart", Prefix: "/cart"})
 	up := upstream(t, seen)

@@ -107,3 +107,13 @@ func TestGRPCWebText(t *testing.T) {
 		t.Errorf("recorded as %q", status)
 	}
 }
+
+// A body that is not what it says is its client's fault, and nothing to try again.
+func TestGRPCWebTextThatIsNone(t *testing.T) {
+	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone})
+	r.SetInstances(one("s", grpcServer(t, echo)))
+	got := r.do("POST", "/t.T/Unary", strings.NewReader("AAAA AA!"), "Content-Type", "application/grpc-web-text+proto")
+	if got.Header.Get("Grpc-Status") != "3" || !strings.Contains(got.Header.Get("Grpc-Message"), "base64") {
+		t.Error(got.Header)
+	}
+}

@@ -20,10 +20,12 @@ func (g *Gateway) Handler() http.Handler {
 		x := g.newExchange(w, r, outside)
 		x.w.watchAnswer(r, g.limits.stall)
 		defer func() { x.w.finish(); x.observe(r) }()
-		if x.crossOrigin(r) {
+		if x.preflight(r) {
 			return
 		}
-		if p := x.admit(r); p != nil {
+		p := x.admit(r)
+		x.tellOrigin(r)
+		if p != nil {
 			x.refuse(r, p)
 			return
 		}
@@ -53,6 +55,7 @@ func (x *exchange) refuse(r *http.Request, p *problem) {
 // sender a name. A request for the gateway itself gets no route.
 func (x *exchange) admit(r *http.Request) *problem {
 	g := x.g
+	x.cors = g.cors.Load()
 	if p := g.check(r); p != nil {
 		return p
 	}
@@ -68,15 +71,23 @@ func (x *exchange) admit(r *http.Request) *problem {
 	if !g.hostAllowed(r, host, t) {
 		return &problem{status: http.StatusMisdirectedRequest, cause: "the gateway does not serve the host " + host + " (gateway.hosts in mesh.yaml adds one)"}
 	}
-	if p := g.foreign(r, g.cors.Load()); p != nil {
-		p.cause += ": gateway.cors in mesh.yaml names the origins that may"
+	path := r.URL.Path
+	own := path == reserved || strings.HasPrefix(path, reserved+"/")
+	var route *compiled
+	var allow string
+	if !own {
+		route, allow = t.match(host, r.Method, path, r.Header)
+	}
+	if route != nil {
+		x.cors = route.cors
+	}
+	if p := g.foreign(r, x.cors); p != nil {
+		p.cause += ": cors of the route, or gateway.cors in mesh.yaml, names the origins that may"
 		return p
 	}
-	path := r.URL.Path
-	if path == reserved || strings.HasPrefix(path, reserved+"/") {
+	if own {
 		return nil
 	}
-	route, allow := t.match(host, r.Method, path, r.Header)
 	if route != nil && lenient(path) {
 		if other, _ := t.match(host, r.Method, canonical(path), r.Header); other != route {
 			return &problem{status: http.StatusBadRequest, cause: "the path could be read in more than one way"}

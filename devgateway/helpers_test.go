@@ -93,6 +93,26 @@ func (r *rig) patience(service string) time.Duration {
 	return r.hold
 }
 
+// setCORS says the same for all that there is.
+func (r *rig) setCORS(c CORS) {
+	r.t.Helper()
+	r.SetCORS(c)
+	routes := r.Routes()
+	for i := range routes {
+		routes[i].CORS = c
+	}
+	r.setRoutes(routes...)
+}
+
+func (r *rig) setRoutes(routes ...Route) {
+	r.t.Helper()
+	table, err := Compile(routes)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.SetTable(table)
+}
+
 func newRig(t *testing.T, config Config, routes ...Route) *rig {
 	t.Helper()
 	r := prepareRig(t, config, routes...)
@@ -141,11 +161,7 @@ func prepareRig(t *testing.T, config Config, routes ...Route) *rig {
 	}
 	config.Observe, config.Hold = r.observe, r.patience
 	r.Gateway = New(config)
-	table, err := Compile(routes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.SetTable(table)
+	r.setRoutes(routes...)
 	return r
 }
 

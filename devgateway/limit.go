@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ func (l Limit) String() string { return fmt.Sprintf("%d in %v", l.Requests, l.Pe
 // seen for a while are forgotten; when there is none of them, all are.
 const mostSenders = 10_000
 
-// limiter counts the requests of each sender. It lives as long as its table.
+// limiter counts the requests of each sender. It lives as long as its
+// route has the same place and limit, in one table after another.
 type limiter struct {
 	every rate.Limit
 	burst int
@@ -66,6 +68,30 @@ func (l *limiter) makeRoom(now time.Time) {
 	maps.DeleteFunc(l.senders, func(_ string, bucket *rate.Limiter) bool { return bucket.TokensAt(now) >= float64(l.burst) })
 	if len(l.senders) >= mostSenders {
 		clear(l.senders)
+	}
+}
+
+// keepCounts takes over what was counted for the same routes before. Nobody has seen t
+// yet.
+func (t *Table) keepCounts(before *Table) {
+	for host, h := range t.hosts {
+		if was := before.hosts[host]; was != nil {
+			keepCounts(h.exact, was.exact)
+			keepCounts(h.prefixes, was.prefixes)
+		}
+	}
+}
+
+func keepCounts(now, before map[string][]*compiled) {
+	for place, bucket := range now {
+		for _, c := range bucket {
+			i := slices.IndexFunc(before[place], func(was *compiled) bool {
+				return c.below == was.below && c.Limit == was.Limit && slices.Equal(c.Methods, was.Methods) && slices.Equal(c.headers, was.headers)
+			})
+			if i >= 0 {
+				c.limiter = before[place][i].limiter
+			}
+		}
 	}
 }
 

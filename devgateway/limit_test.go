@@ -3,8 +3,6 @@ package devgateway
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"testing"
 	"time"
 )
@@ -61,56 +59,23 @@ func TestRateLimitOfARoute(t *testing.T) {
 	}
 }
 
-func TestCORS(t *testing.T) {
-	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Methods: []string{"POST"}})
-	r.SetInstances(one("s", upstream(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-	})))
-	preflight := func(origin string) reply {
-		return r.raw("OPTIONS /x HTTP/1.1\nHost: " + r.addr + "\nOrigin: " + origin + "\nAccess-Control-Request-Method: POST\nAccess-Control-Request-Headers: authorization\n\n")
-	}
-	call := func(origin, token string) reply {
-		return r.raw("POST /x HTTP/1.1\nHost: " + r.addr + "\nOrigin: " + origin + "\nContent-Length: 0\n" + token + "\n")
-	}
-	const page, alice = "http://localhost:5173", "Authorization: Bearer alice\n"
-	if got := preflight(page); got.StatusCode < 400 {
-		t.Errorf("without a list: %d", got.StatusCode)
-	}
-	r.SetCORS([]string{page})
-	if got := preflight(page); got.StatusCode != 204 || got.Header.Get("Access-Control-Allow-Origin") != page || got.Header.Get("Access-Control-Allow-Headers") != "authorization" {
-		t.Errorf("preflight: %d %v", got.StatusCode, got.Header)
-	}
-	for _, evil := range []string{"http://evil.example", "http://localhost:5173.evil.example", "null", "https://localhost:5173"} {
-		if got := preflight(evil); got.Header.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%s: %v", evil, got.Header)
-		}
-		if got := call(evil, alice); got.StatusCode != 403 || got.Header.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%s may call or read: %d %v", evil, got.StatusCode, got.Header)
+// What was counted is not forgotten for a change of something else.
+func TestLimitsOutliveTheirTable(t *testing.T) {
+	limited := Route{Service: "s", Prefix: "/", Auth: AuthNone, Limit: Limit{Requests: 2, Per: time.Hour}}
+	r := newRig(t, Config{}, limited)
+	r.SetInstances(one("s", upstream(t, seen)))
+	use := func(want ...int) {
+		t.Helper()
+		for _, status := range want {
+			if got := r.do("GET", "/", nil); got.StatusCode != status {
+				t.Errorf("%d, want %d", got.StatusCode, status)
+			}
 		}
 	}
-	if got := call(page, alice); got.StatusCode != 200 || len(got.Header["Access-Control-Allow-Origin"]) != 1 || got.Header.Get("Access-Control-Allow-Origin") != page {
-		t.Errorf("%d %v", got.StatusCode, got.Header)
-	}
-	// The page may read why it was refused.
-	if got := call(page, ""); got.StatusCode != 401 || got.Header.Get("Access-Control-Allow-Origin") != page {
-		t.Errorf("%d %v", got.StatusCode, got.Header)
-	}
-	r.SetCORS([]string{"*"})
-	if got := call("http://any.example", alice); got.Header.Get("Access-Control-Allow-Origin") != "*" || got.Header.Get("Access-Control-Allow-Credentials") != "" {
-		t.Errorf("any: %v", got.Header)
-	}
-}
-
-// What comes before an answer does not take its headers away.
-func TestCORSBehindInterimAnswers(t *testing.T) {
-	const page = "http://localhost:5173"
-	r := newRig(t, Config{}, open1...)
-	r.SetInstances(one("s", upstream(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusEarlyHints)
-		_, _ = io.WriteString(w, "done")
-	})))
-	r.SetCORS([]string{page})
-	if got := r.do("GET", "/", nil, "Origin", page); got.body != "done" || got.Header.Get("Access-Control-Allow-Origin") != page {
-		t.Errorf("%q %v", got.body, got.Header)
-	}
+	use(200, 200, 429)
+	r.setRoutes(limited, Route{Service: "s", Prefix: "/other", Auth: AuthNone})
+	use(429)
+	limited.Limit.Requests = 1
+	r.setRoutes(limited)
+	use(200, 429)
 }

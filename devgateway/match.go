@@ -66,7 +66,7 @@ func first(bucket []*compiled, method string, header http.Header, bare bool) (fo
 
 func (c *compiled) headersMatch(header http.Header) bool {
 	for _, h := range c.headers {
-		if values := header[h.name]; len(values) != 1 || values[0] != h.value {
+		if values := header[h.name]; len(values) != 1 || values[0] != h.value && values[0] != anyValue {
 			return false
 		}
 	}

@@ -52,6 +52,8 @@ func TestCompileReportsAllClashes(t *testing.T) {
 		{Service: "m", Prefix: "/m", Auth: AuthNone, Roles: []string{"r"}, Position: "14"}, {Service: "n", Prefix: "/a/../b", Position: "15"},
 		{Service: "o", Prefix: "/o", Methods: []string{"get"}, Position: "16"}, {Service: "p", Path: "/p", StripPrefix: true, Position: "17"},
 		{Service: "q", Path: "/q", Headers: map[string]string{"x-forwarded-user": "a"}, Position: "18"},
+		{Service: "r", Path: "/r", Rewrite: "/x", Position: "19"}, {Service: "s", Prefix: "/s", Rewrite: "/x", StripPrefix: true, Position: "20"},
+		{Service: "t", Prefix: "/t", Rewrite: "/../x", Position: "21"}, {Service: "u", Prefix: "/u", Rewrite: "x", Position: "22"},
 	})
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) {
@@ -62,7 +64,7 @@ func TestCompileReportsAllClashes(t *testing.T) {
 		position, _, _ := strings.Cut(e.Error(), ":")
 		at = append(at, position)
 	}
-	if got := strings.Join(at, " "); got != "2 4 5 10 11 12 13 14 15 16 17 18" {
+	if got := strings.Join(at, " "); got != "2 4 5 10 11 12 13 14 15 16 17 18 19 20 21 22" {
 		t.Errorf("errors at %s:\n%v", got, err)
 	}
 }

@@ -93,7 +93,7 @@ func TestPagesOfNamedOrigins(t *testing.T) {
 		{page, page, 200}, {page, "http://localhost:5174", 403}, {page, "https://localhost:5173", 403}, {page, "null", 403},
 		{"*", "http://any.example", 200}, {"*", "null", 200},
 	} {
-		r.SetCORS([]string{tt.named})
+		r.setCORS(CORS{Origins: []string{tt.named}})
 		head := "Origin: " + tt.origin + "\nSec-Fetch-Site: cross-site\n"
 		if got := r.browse("POST", head+"Content-Length: 0\n"); got.StatusCode != tt.status {
 			t.Errorf("%s where %s may: %d, want %d", tt.origin, tt.named, got.StatusCode, tt.status)
@@ -115,5 +115,15 @@ func TestLookingForAnOriginAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { _ = g.foreign(r, nil) }); n != 0 {
 			t.Errorf("%s: %v allocations", method, n)
 		}
+	}
+}
+
+// A wish to upgrade says nothing over HTTP/1.0 (RFC 9110, 7.8).
+func TestNoUpgradeFromHTTP10(t *testing.T) {
+	r := newRig(t, Config{}, open1...)
+	r.SetInstances(one("s", upstream(t, seen)))
+	got := r.raw("GET /x HTTP/1.0\nHost: " + r.addr + "\n" + upgrade + "\n")
+	if got.StatusCode != http.StatusOK || got.Header.Get("Seen-Upgrade") != "" {
+		t.Errorf("%d %v", got.StatusCode, got.Header)
 	}
 }

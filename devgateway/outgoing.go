@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -32,7 +33,7 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 		delete(r.Header, "Forwarded")
 	} else {
 		x.introduce(r)
-		x.route.strip(r)
+		x.route.rewrite(r)
 		x.route.ownHost(r)
 	}
 	delete(r.Header, "Traceparent")
@@ -112,26 +113,37 @@ func upgradeOf(h http.Header) string {
 	return wanted[0]
 }
 
-// strip removes the route's prefix from the path.
-func (c *compiled) strip(out *http.Request) {
-	if !c.StripPrefix {
+// replacement is what takes the place of the route's prefix; "": the prefix stays.
+func (r *Route) replacement() string {
+	if r.StripPrefix {
+		return "/"
+	}
+	return r.Rewrite
+}
+
+// rewrite replaces the route's prefix in the path.
+func (c *compiled) rewrite(out *http.Request) {
+	to := c.replacement()
+	if to == "" {
 		return
 	}
 	prefix := strings.TrimSuffix(c.Prefix, "/")
 	if out.URL.RawPath != "" && !strings.HasPrefix(out.URL.RawPath, prefix) {
 		out.URL.RawPath = "" // the prefix came encoded: the path is encoded anew
 	}
-	out.URL.Path = rooted(strings.TrimPrefix(out.URL.Path, prefix))
+	out.URL.Path = replaced(to, strings.TrimPrefix(out.URL.Path, prefix))
 	if out.URL.RawPath != "" {
-		out.URL.RawPath = rooted(strings.TrimPrefix(out.URL.RawPath, prefix))
+		out.URL.RawPath = replaced((&url.URL{Path: to}).EscapedPath(), strings.TrimPrefix(out.URL.RawPath, prefix))
 	}
 }
 
-func rooted(path string) string {
-	if strings.HasPrefix(path, "/") {
-		return path
+// replaced is a path with to in the place of its prefix. The rest begins with a slash,
+// if there is any; without one, it is to as it was written.
+func replaced(to, rest string) string {
+	if rest == "" {
+		return to
 	}
-	return "/" + path
+	return strings.TrimSuffix(to, "/") + rest
 }
 
 // forTransport is the request as net/http's client takes it. Interim answers are

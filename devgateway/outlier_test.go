@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +87,94 @@ func TestAnInstanceThatFailsIsLeftOutAndComesBack(t *testing.T) {
 			t.Errorf("what is long ago still counts: %+v", out)
 		}
 	})
+}
+
+// plainServer speaks HTTP/1.1 alone.
+func plainServer(t *testing.T) Instance {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(seen))
+	t.Cleanup(s.Close)
+	addr := s.Listener.Addr().String()
+	return Instance{ID: "plain-" + addr, Addr: addr}
+}
+
+// closing takes connections and ends each after the first bytes.
+func closing(t *testing.T) Instance {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1<<10))
+			conn.Close()
+		}
+	}()
+	return Instance{ID: "closing", Addr: ln.Addr().String()}
+}
+
+// What a client alone asks for leaves no instance out: gRPC where nobody speaks
+// HTTP/2, and a WebSocket where nobody speaks HTTP/1.1.
+func TestAClientsWishEjectsNobody(t *testing.T) {
+	h2c := func(in Instance) Instance { in.HTTP2 = true; return in }
+	grpcCall := []string{"Content-Type", "application/grpc"}
+	webSocket := []string{"Connection", "Upgrade", "Upgrade", "websocket"}
+	for name, tt := range map[string]struct {
+		instances []Instance
+		header    []string
+		out       int
+		cause     string
+	}{
+		"gRPC to HTTP/1.1":             {[]Instance{plainServer(t), plainServer(t)}, grpcCall, 0, "HTTP/2, which gRPC needs"},
+		"gRPC to what closes":          {[]Instance{closing(t), plainServer(t)}, grpcCall, 0, "HTTP/2, which gRPC needs"},
+		"WebSocket to HTTP/2":          {[]Instance{h2c(closing(t)), h2c(closing(t))}, webSocket, 0, "HTTP/1.1, which WebSocket needs"},
+		"gRPC to h2c that is broken":   {[]Instance{h2c(closing(t)), h2c(plainServer(t))}, grpcCall, 1, ""},
+		"a request to one that closes": {[]Instance{closing(t), plainServer(t)}, nil, 1, ""},
+	} {
+		r := newRig(t, Config{}, open1...)
+		r.SetOutliers(Outliers{Failures: 3, Base: time.Minute, Max: time.Minute})
+		r.SetInstances(one("s", tt.instances...))
+		var said string
+		for range 20 {
+			got := r.do("POST", "/", strings.NewReader("\x00\x00\x00\x00\x00"), tt.header...)
+			if message, err := url.PathUnescape(got.Header.Get("Grpc-Message")); err == nil {
+				said += message + got.body
+			}
+		}
+		if out := r.Outliers(); len(out) != tt.out || !strings.Contains(said, tt.cause) {
+			t.Errorf("%s: %v, %s", name, out, said)
+		}
+	}
+}
+
+// One that has answered over HTTP/2 before is left out when it does not any more.
+func TestAnInstanceThatSpokeHTTP2IsLeftOut(t *testing.T) {
+	broken := atomic.Bool{}
+	r := newRig(t, Config{}, open1...)
+	r.SetOutliers(Outliers{Failures: 3, Base: time.Minute, Max: time.Minute})
+	r.SetInstances(one("s", plainServer(t), upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		if broken.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", "0")
+	})))
+	for range 40 {
+		r.do("POST", "/", nil, "Content-Type", "application/grpc")
+	}
+	broken.Store(true)
+	for range 40 {
+		r.do("POST", "/", nil, "Content-Type", "application/grpc")
+	}
+	if out := r.Outliers(); len(out) != 1 || strings.HasPrefix(out[0].Instance, "plain") {
+		t.Error(out)
+	}
 }
 
 func TestHalfOfTheInstancesStay(t *testing.T) {

@@ -16,7 +16,9 @@ import (
 
 // forward sends a request on its way and waits for its end.
 func (x *exchange) forward(r *http.Request) {
-	x.old = !r.ProtoAtLeast(1, 1)
+	if x.old = !r.ProtoAtLeast(1, 1); x.old {
+		delete(r.Header, "Upgrade") // of HTTP/1.0 it is ignored (RFC 9110, 7.8)
+	}
 	r = x.begin(r) // another request: net/http looks at its own one's body when the answer begins
 	defer x.finish()
 	if x.route != nil {
@@ -44,13 +46,13 @@ func (x *exchange) forward(r *http.Request) {
 		if !x.sent.all() {
 			x.leaveUnread(r)
 		}
-		x.answer(res)
+		x.answer(r, res)
 	}
 }
 
 // answer passes an answer on. One that breaks off breaks the client's connection off:
 // there is no other way to say that it is not whole.
-func (x *exchange) answer(res *http.Response) {
+func (x *exchange) answer(r *http.Request, res *http.Response) {
 	defer res.Body.Close()
 	hopByHop(res.Header)
 	if x.web != nil {
@@ -59,9 +61,15 @@ func (x *exchange) answer(res *http.Response) {
 	x.arrived(res)
 	h := x.w.Header()
 	add(h, res.Header)
+	if res.StatusCode == http.StatusNoContent {
+		delete(h, "Content-Length") // wrong, and over HTTP/2 an error of the stream (RFC 9110, 8.6)
+	}
 	announced := len(res.Trailer)
 	if announced > 0 && x.web == nil {
 		h["Trailer"] = []string{strings.Join(slices.Sorted(maps.Keys(res.Trailer)), ", ")}
+		if r.ProtoMajor == 1 && !x.old && r.Method != http.MethodHead { // beside a length it has none (RFC 9112, 7.1.2)
+			delete(h, "Content-Length")
+		}
 	}
 	x.w.WriteHeader(res.StatusCode)
 	if err := x.copyBody(res); err != nil {
@@ -179,10 +187,10 @@ func (x *exchange) interim(code int, header http.Header) {
 		return
 	}
 	hopByHop(header)
-	x.g.onlyOurCORS(header)
 	h := x.w.Header()
 	before := maps.Clone(h)
 	clear(h)
+	x.onlyOurCORS(header)
 	add(h, header)
 	x.w.WriteHeader(code)
 	clear(h)
@@ -219,18 +227,53 @@ func (x *exchange) roundTrip(e *endpoint, req *http.Request) (*http.Response, er
 	return res, err
 }
 
-// over chooses the protocol. gRPC needs HTTP/2 whatever is known about the instance; an
-// upgrade needs HTTP/1.1.
+// over chooses the version of HTTP. gRPC needs HTTP/2 whatever is known about the
+// instance; an upgrade needs HTTP/1.1.
 func (x *exchange) over(e *endpoint, req *http.Request) (*http.Response, error) {
 	if goesDirect(e, req) {
 		return e.direct.roundTrip(&x.life, req, x.said, x.interim)
 	}
 	out, settled := x.forTransport(req)
 	defer settled()
-	if isGRPC(req.Header) || e.HTTP2 && len(req.Header["Upgrade"]) == 0 {
-		return x.g.http2.RoundTrip(out)
+	upgrade := len(req.Header["Upgrade"]) > 0
+	http2 := isGRPC(req.Header) || e.HTTP2 && !upgrade
+	transport := x.g.http1
+	if http2 {
+		transport = x.g.http2
 	}
-	return x.g.http1.RoundTrip(out)
+	res, err := transport.RoundTrip(out)
+	if http2 != e.HTTP2 {
+		return e.askedOtherwise(res, err, upgrade)
+	}
+	return res, err
+}
+
+// askedOtherwise looks at what came of a version of HTTP that the client's request
+// needs and the instance is not known to speak. That it answers shows that it does.
+func (e *endpoint) askedOtherwise(res *http.Response, err error, upgrade bool) (*http.Response, error) {
+	switch {
+	case err == nil && !e.bilingual.Load():
+		e.bilingual.Store(true)
+	case err != nil && !e.bilingual.Load() && !isDial(err):
+		err = &notSpoken{err, upgrade}
+	}
+	return res, err
+}
+
+// notSpoken is the failure of an instance to answer in a version of HTTP that it is not
+// known to speak: a client asked for it, and the instance may be well.
+type notSpoken struct {
+	error
+	upgrade bool
+}
+
+func (e *notSpoken) Unwrap() error { return e.error }
+
+func (e *notSpoken) cause() string {
+	if e.upgrade {
+		return "it does not seem to speak HTTP/1.1, which WebSocket needs: " + plainCause(e.error)
+	}
+	return "it does not seem to speak HTTP/2, which gRPC needs: " + plainCause(e.error)
 }
 
 // dial connects to an instance, which is near: what takes long is not there.

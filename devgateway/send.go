@@ -165,12 +165,13 @@ func (s *sending) verdict(ctx context.Context, res *http.Response, err error) er
 		return badAnswer(res)
 	}
 	var tooLarge *http.MaxBytesError
+	var strange *notSpoken
 	switch {
 	case s.x.late():
 		return errNoVerdict
 	case s.x.timedOut.Load():
 		return errors.New("no answer within " + s.x.route.Timeout.String())
-	case ctx.Err() != nil || s.x.sent.atFault() || errors.As(err, &tooLarge):
+	case ctx.Err() != nil || s.x.sent.atFault() || errors.As(err, &tooLarge) || errors.As(err, &strange):
 		return errNoVerdict
 	}
 	return err

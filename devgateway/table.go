@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rs/cors"
 )
 
 // Auth values of a route.
@@ -40,7 +42,9 @@ type Route struct {
 	BodyLimit   int64         `json:"body_limit,omitempty"`
 	Limit       Limit         `json:"rate_limit,omitzero"`
 	Retries     Retries       `json:"retries,omitzero"`
-	StripPrefix bool          `json:"strip_prefix,omitempty"`
+	CORS        CORS          `json:"cors,omitzero"`
+	StripPrefix bool          `json:"strip_prefix,omitempty"` // the same as to rewrite it to /
+	Rewrite     string        `json:"rewrite,omitempty"`      // takes the prefix's place in the path that is sent on
 
 	Position string `json:"position,omitempty"` // where it was declared, for messages
 }
@@ -66,7 +70,8 @@ type compiled struct {
 	headers []headerMatch
 	allow   string // the methods, for an Allow header
 	limiter *limiter
-	files   *files // nil: a service or a URL
+	cors    *cors.Cors // nil: no other origins
+	files   *files     // nil: a service or a URL
 }
 
 type headerMatch struct{ name, value string }
@@ -106,7 +111,7 @@ func compile(r *Route) (*compiled, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	c := &compiled{Route: *r, limiter: newLimiter(r.Limit), files: newFiles(r), name: cmp.Or(r.Path, r.Prefix), below: strings.HasSuffix(r.Prefix, "/")}
+	c := &compiled{Route: *r, limiter: newLimiter(r.Limit), cors: newCORS(r.CORS, r.Methods), files: newFiles(r), name: cmp.Or(r.Path, r.Prefix), below: strings.HasSuffix(r.Prefix, "/")}
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 		c.headers = append(c.headers, headerMatch{http.CanonicalHeaderKey(name), r.Headers[name]})
 	}
@@ -119,12 +124,16 @@ func (r *Route) validate() error {
 	switch {
 	case (r.Path == "") == (r.Prefix == ""):
 		return errors.New("a route needs either a path or a prefix")
-	case path[0] != '/' || strings.ContainsAny(path, "%\\?#") || !safePath(path):
+	case !plainPath(path):
 		return fmt.Errorf("%q is not a plain absolute path", path)
 	case path == reserved || strings.HasPrefix(path, reserved+"/"):
 		return fmt.Errorf("%s is the gateway's own", reserved)
 	case r.StripPrefix && r.Prefix == "":
 		return errors.New("only a prefix can be stripped")
+	case r.Rewrite != "" && (r.Prefix == "" || r.StripPrefix || r.Static != ""):
+		return errors.New("what can be rewritten is a prefix that is not stripped, and is sent on")
+	case r.Rewrite != "" && !plainPath(r.Rewrite):
+		return fmt.Errorf("%q is not a plain absolute path", r.Rewrite)
 	case r.Auth != AuthRequired && r.Auth != AuthOptional && r.Auth != AuthNone:
 		return fmt.Errorf("auth is %q, and not required, optional or none", r.Auth)
 	case r.Auth == AuthNone && len(r.Roles)+len(r.Scopes) > 0:
@@ -136,6 +145,10 @@ func (r *Route) validate() error {
 		return err
 	}
 	return r.validateMatches()
+}
+
+func plainPath(path string) bool {
+	return path[0] == '/' && !strings.ContainsAny(path, "%\\?#") && safePath(path)
 }
 
 func (r *Route) validateMatches() error {

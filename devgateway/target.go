@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -96,16 +97,27 @@ func (c *compiled) ownLocation(h http.Header) {
 	if err != nil || !c.leadsToItself(to) {
 		return
 	}
-	prefix := ""
-	if c.StripPrefix {
-		prefix = strings.TrimSuffix(c.Prefix, "/")
-	}
 	path := "/" + strings.TrimLeft(to.EscapedPath(), "/")
-	if to.Host == "" && (path == prefix || strings.HasPrefix(path, prefix+"/")) {
+	prefix, inside := strings.TrimSuffix(c.Prefix, "/"), strings.TrimSuffix(c.replacement(), "/")
+	if to.Host == "" && inside == "" && (c.replacement() == "" || isBelow(path, prefix)) {
 		return // it knows where it is
 	}
 	to.Scheme, to.Host, to.Path, to.RawPath = "", "", "", ""
-	h.Set("Location", prefix+path+to.String())
+	h.Set("Location", c.seenFromOutside(path)+to.String())
+}
+
+// seenFromOutside is the path that leads to a path of the URL. What is not below that
+// which the prefix was replaced with stays as it is: another route may lead there.
+func (c *compiled) seenFromOutside(path string) string {
+	inside := strings.TrimSuffix(c.replacement(), "/")
+	if c.replacement() == "" || !isBelow(path, inside) {
+		return path
+	}
+	return replaced(cmp.Or(strings.TrimSuffix(c.Prefix, "/"), "/"), strings.TrimPrefix(path, inside))
+}
+
+func isBelow(path, prefix string) bool {
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
 // leadsToItself says whether a redirect of the outside URL leads to that URL, by its

@@ -48,7 +48,8 @@ func devServer(t *testing.T) (address string) {
 func TestADevelopmentServerBehindTheSameOrigin(t *testing.T) {
 	front := devServer(t)
 	r := newRig(t, Config{}, Route{URL: front, Prefix: "/", Auth: AuthNone}, Route{Service: "api", Prefix: "/api/", Auth: AuthNone},
-		Route{URL: front, Prefix: "/docs/", StripPrefix: true, Auth: AuthNone}, Route{URL: front, Prefix: "/guarded"})
+		Route{URL: front, Prefix: "/docs/", StripPrefix: true, Auth: AuthNone}, Route{URL: front, Prefix: "/guarded"},
+		Route{URL: front, Prefix: "/app/", Rewrite: "/", Auth: AuthNone}, Route{URL: front, Prefix: "/v1", Rewrite: "/to", Auth: AuthNone})
 	r.SetInstances(one("api", upstream(t, seen)))
 	r.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	for path, want := range map[string]string{"/": "/", "/src/main.ts?t=1": "/src/main.ts?t=1", "/docs/a": "/a", "/api/x": "/api/x"} {
@@ -60,7 +61,8 @@ func TestADevelopmentServerBehindTheSameOrigin(t *testing.T) {
 		"/to?http://HOST": "/", "/docs/to?http://HOST": "/docs/", "/docs/to?HTTP://HOST/%2fa?b": "/docs/%2fa?b", "/docs/to?//HOST/a": "/docs/a",
 		"/docs/to?/sub/": "/docs/sub/", "/docs/to?/docs/sub/": "/docs/sub/", "/docs/to?/docs": "/docs", "/docs/to?sub/": "sub/", "/to?/sub/": "/sub/",
 		"/docs/to?https://HOST/a": "https://" + strings.TrimPrefix(front, "http://") + "/a", "/docs/to?//elsewhere.example/a": "//elsewhere.example/a",
-		"/docs/to?http://HOST//elsewhere.example": "/docs/elsewhere.example", "/docs/to?mailto:a@b.example": "mailto:a@b.example"} {
+		"/docs/to?http://HOST//elsewhere.example": "/docs/elsewhere.example", "/docs/to?mailto:a@b.example": "mailto:a@b.example",
+		"/app/to?/sub/": "/app/sub/", "/v1?/to/a?b": "/v1/a?b", "/v1?http://HOST/to": "/v1", "/v1?/new": "/new", "/v1?http://HOST/new": "/new"} {
 		if got := r.do("GET", path, nil).Header.Get("Location"); got != want {
 			t.Errorf("%s leads to %s, want %s", path, got, want)
 		}

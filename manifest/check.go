@@ -54,7 +54,7 @@ func (l *loader) check() {
 		}
 	}
 	l.checkIdentity()
-	l.checkOrigins()
+	l.checkCORS(l.source, []any{"gateway", "cors"}, l.ws.Gateway.CORS)
 	l.rateLimit(l.source, []any{"gateway", "rate_limit"}, l.ws.Gateway.RateLimit)
 	l.checkTLS()
 	l.checkOwnRoutes()
@@ -79,21 +79,6 @@ func (l *loader) rateLimit(src *source, path []any, r *RateLimit) {
 		l.problems = append(l.problems, src.problem(path, "rate_limit needs requests: how many, at least 1, in the time that per gives"))
 	case r.Per < 0:
 		l.problems = append(l.problems, src.problem(path, "per is a time: 1s, 1m"))
-	}
-}
-
-// checkOrigins holds that an origin is a scheme, a host and perhaps a port (RFC
-// 6454), or any.
-func (l *loader) checkOrigins() {
-	for i, origin := range l.ws.Gateway.Origins() {
-		u, err := url.Parse(origin)
-		if err == nil && u.Port() != "" && u.Port() == map[string]string{"http": "80", "https": "443"}[u.Scheme] {
-			l.problems = append(l.problems, l.source.problem([]any{"gateway", "cors", "origins", i}, "browsers leave out a port that is the scheme's own: write %s", strings.TrimSuffix(origin, ":"+u.Port())))
-			continue
-		}
-		if origin != "*" && (err != nil || u.Host == "" || u.Scheme == "" || u.Scheme+"://"+u.Host != origin) {
-			l.problems = append(l.problems, l.source.problem([]any{"gateway", "cors", "origins", i}, "%q is no origin: write it as http://localhost:5173, or \"*\" for any", origin))
-		}
 	}
 }
 

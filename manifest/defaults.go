@@ -36,6 +36,16 @@ func (r *Retries) or(fallback *Retries) *Retries {
 	return full
 }
 
+// or takes from fallback what c leaves open. Both may be nil.
+func (c *CORS) or(fallback *CORS) *CORS {
+	if c == nil {
+		return fallback
+	}
+	full := orNew(c)
+	fillStruct(full, orNew(fallback))
+	return full
+}
+
 // fillStruct sets every field that is zero in to from the same field of from;
 // maps are merged, to's keys winning. Both are pointers to one struct type.
 func fillStruct(to, from any) {
@@ -139,6 +149,7 @@ func (r *Route) applyDefaults(gateway Gateway, dir string) {
 	if r.RateLimit == nil {
 		r.RateLimit = gateway.RateLimit
 	}
+	r.CORS = r.CORS.or(gateway.CORS)
 	r.Retries = r.Retries.or(gateway.Retries)
 	if r.Static != "" {
 		r.Static = absolute(dir, r.Static)

@@ -339,3 +339,31 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 }
+
+// A route says of other origins what it says itself, and the gateway the rest.
+func TestCORSOfARoute(t *testing.T) {
+	ws := loaded(t, `-- mesh.yaml --
+version: 1
+name: shop
+gateway: {cors: {origins: ["http://a.test"], expose: [Link]}}
+services:
+  a:
+    dir: .
+    run: x
+    routes:
+      - {prefix: /a/}
+      - {prefix: /b/, cors: {origins: []}}
+      - {prefix: /c/, cors: {origins: ["*"]}}
+      - {prefix: /d/, cors: {expose: [X-Total]}}
+`)
+	a, _ := ws.Service("a")
+	want := []CORS{
+		{[]string{"http://a.test"}, []string{"Link"}}, {[]string{}, []string{"Link"}},
+		{[]string{"*"}, []string{"Link"}}, {[]string{"http://a.test"}, []string{"X-Total"}},
+	}
+	for i, r := range a.Routes {
+		if got := *r.CORS; !slices.Equal(got.Origins, want[i].Origins) || !slices.Equal(got.Expose, want[i].Expose) {
+			t.Errorf("%s: %v, want %v", r.Prefix, got, want[i])
+		}
+	}
+}

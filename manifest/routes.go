@@ -87,6 +87,8 @@ func (c *routeChecker) check() {
 	if route.StripPrefix && route.Prefix == "" {
 		c.fail("strip_prefix", "only a prefix can be stripped")
 	}
+	c.rewrite()
+	c.checkCORS(c.source, c.key("cors"), route.CORS)
 	if route.Auth != AuthRequired && len(route.Roles)+len(route.Scopes) > 0 {
 		c.fail("", "roles and scopes need auth: required")
 	}
@@ -123,6 +125,7 @@ func (c *routeChecker) files() {
 	}
 	if route.Static != "" {
 		c.filesOnly("methods", "the gateway reads files for GET and HEAD, and answers 405 to anything else")
+		c.filesOnly("rewrite", "files are looked up below the prefix")
 		c.filesOnly("retries", "a file is read from disk, and nothing is sent that could be sent again")
 	}
 }
@@ -133,7 +136,7 @@ func (c *routeChecker) warnFiles(format string, args ...any) {
 
 // filesOnly refuses a key that would mean nothing beside static.
 func (c *routeChecker) filesOnly(key, why string) {
-	if _, _, given := c.source.of(c.key(key)).lookup(c.key(key)); given {
+	if c.source.has(c.key(key)) {
 		c.failAt(c.key(key), "%s has no meaning beside static: %s", key, why)
 	}
 }
@@ -167,7 +170,7 @@ func (c *routeChecker) routePath(at []any, place string) {
 		c.failAt(at, "%q is no path: it starts with /", place)
 	case strings.Contains(place, "%"):
 		c.failAt(at, "%q can match nothing: write it decoded, without %%", place)
-	case strings.ContainsFunc(place, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`\?#;`, r) }):
+	case strings.ContainsFunc(place, notInPath):
 		c.failAt(at, "%q can match nothing: a path has no space, \\, ?, #, ; or control character", place)
 	case cleaned(place) != place:
 		c.failAt(at, "%q can match nothing: the gateway takes no . and .. in a path, and // only where / leads to the same route; write it as %s", place, cleaned(place))
@@ -176,10 +179,29 @@ func (c *routeChecker) routePath(at []any, place string) {
 	}
 }
 
+// rewrite checks what takes the place of the prefix.
+func (c *routeChecker) rewrite() {
+	switch to := c.route.Rewrite; {
+	case to == "":
+	case c.route.Prefix == "":
+		c.fail("rewrite", "only a prefix can be rewritten")
+	case c.route.StripPrefix:
+		c.fail("rewrite", "strip_prefix is the same as rewrite: /; give one of them")
+	case !strings.HasPrefix(to, "/"):
+		c.fail("rewrite", "%q is no path: it starts with /", to)
+	case strings.ContainsFunc(to, notInPath):
+		c.fail("rewrite", "%q is no plain path: write it decoded, without %%, space, \\, ?, #, ; and control characters", to)
+	case cleaned(to) != to:
+		c.fail("rewrite", "%q has . or .. or // in it: write it as %s", to, cleaned(to))
+	}
+}
+
+func notInPath(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`%\?#;`, r) }
+
 // checkRetries holds that what is sent again was a failure of the server's.
 func (l *loader) checkRetries(src *source, at []any, r *Retries) {
-	codes := append(slices.Clone(at), "codes")
-	if _, _, own := src.of(codes).lookup(codes); !own {
+	codes := below(at, "codes")
+	if !src.has(codes) {
 		return // they are the gateway's, and checked there
 	}
 	for i, code := range r.Codes {

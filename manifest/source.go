@@ -165,6 +165,12 @@ func (s *source) part(path ...any) *source {
 	return &source{file: s.file, data: s.data, root: at}
 }
 
+// has reports that something stands at a path, here or in what is laid over.
+func (s *source) has(path []any) bool {
+	_, _, found := s.of(path).lookup(path)
+	return found
+}
+
 // lookup is find, and reports whether it went all the way.
 func (s *source) lookup(path []any) (key, value ast.Node, found bool) {
 	key, value = s.root, s.root

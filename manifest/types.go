@@ -64,7 +64,7 @@ type Gateway struct {
 	Hosts []string `yaml:"hosts,omitempty" json:"hosts,omitempty"`
 	// Auth of routes that say nothing themselves.
 	Auth Auth `yaml:"auth,omitempty" json:"auth,omitempty" jsonschema:"enum=required,enum=optional,enum=none"`
-	// CORS origins that browsers may call from.
+	// CORS of routes that say nothing themselves: origins that browsers may call from.
 	CORS *CORS `yaml:"cors,omitempty" json:"cors,omitempty"`
 	// RateLimit of routes that say nothing themselves.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
@@ -88,15 +88,10 @@ type TLS struct {
 
 // CORS names the origins whose pages may call the gateway from a browser.
 type CORS struct {
-	Origins []string `yaml:"origins" json:"origins"`
-}
-
-// Origins that pages may call from; nil: none but the gateway's own.
-func (g *Gateway) Origins() []string {
-	if g.CORS == nil {
-		return nil
-	}
-	return g.CORS.Origins
+	// Origins of the pages, such as http://localhost:5173; "*" is any. On a route the gateway's unless given, and [] is none.
+	Origins []string `yaml:"origins,omitempty" json:"origins,omitempty"`
+	// Expose names response headers that pages may read, beside those that the service exposes itself. On a route the gateway's unless given.
+	Expose []string `yaml:"expose,omitempty" json:"expose,omitempty"`
 }
 
 // RateLimit bounds the requests to a route for each subject, or address without
@@ -386,8 +381,12 @@ type Route struct {
 	Scopes []string `yaml:"scopes,omitempty" json:"scopes,omitempty"`
 	// Timeout of a request; none unless given.
 	Timeout Duration `yaml:"timeout,omitempty" json:"timeout,omitempty"`
-	// StripPrefix removes the prefix from the path that the service sees.
+	// StripPrefix removes the prefix from the path that the service sees: the same as rewrite: /.
 	StripPrefix bool `yaml:"strip_prefix,omitempty" json:"strip_prefix,omitempty"`
+	// Rewrite is a path that takes the place of the prefix in the path that the service sees.
+	Rewrite string `yaml:"rewrite,omitempty" json:"rewrite,omitempty"`
+	// CORS of this route; that of the gateway unless given.
+	CORS *CORS `yaml:"cors,omitempty" json:"cors,omitempty"`
 	// RateLimit; that of the gateway unless given.
 	RateLimit *RateLimit `yaml:"rate_limit,omitempty" json:"rate_limit,omitempty"`
 	// Retries; those of the gateway unless given. Not beside static.

@@ -57,7 +57,7 @@ func sameRoutes(a, b []manifest.Route) bool {
 // gatewayChanges are about all routes and links.
 func gatewayChanges(was, now manifest.Gateway) []string {
 	return changed("gateway.", []key{
-		{"cors", was.Origins(), now.Origins()},
+		{"cors", cors(was.CORS), cors(now.CORS)},
 		{"retries", retries(was.Retries), retries(now.Retries)},
 		{"outliers", outliers(was.Outliers), outliers(now.Outliers)},
 	})

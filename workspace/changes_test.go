@@ -24,18 +24,20 @@ services:
 // what holds only from the next start on.
 func TestPlanTellsOfMoreThanServices(t *testing.T) {
 	for change, want := range map[string]string{
-		"|":                                    "nothing to do",
-		"name: shop|\nname: shop":              "nothing to do",
-		"prefix: /api/|prefix: /v1/":           "update   gateway (the routes of api have changed)",
-		"cors:|auth: none, cors:":              "update   gateway (the routes of api have changed)",
-		"5173|5174":                            "update   gateway (gateway.cors has changed)",
-		"cors:|retries: {attempts: 0}, cors:":  "update   gateway (the routes of api have changed)\nupdate   gateway (gateway.retries has changed)",
-		"cors:|outliers: {failures: 9}, cors:": "update   gateway (gateway.outliers has changed)",
+		"|":                          "nothing to do",
+		"name: shop|\nname: shop":    "nothing to do",
+		"prefix: /api/|prefix: /v1/": "update   gateway (the routes of api have changed)",
+		"cors:|auth: none, cors:":    "update   gateway (the routes of api have changed)",
+		"5173|5174":                  "update   gateway (the routes of api have changed)\nupdate   gateway (gateway.cors has changed)",
+		"prefix: /api/|prefix: /api/, rewrite: /":                        "update   gateway (the routes of api have changed)",
+		"prefix: /api/|prefix: /api/, cors: {expose: [X-Total]}":         "update   gateway (the routes of api have changed)",
+		"cors:|retries: {attempts: 0}, cors:":                            "update   gateway (the routes of api have changed)\nupdate   gateway (gateway.retries has changed)",
+		"cors:|outliers: {failures: 9}, cors:":                           "update   gateway (gateway.outliers has changed)",
 		"cors:|routes: [{path: /x, url: \"http://127.0.0.1:9\"}], cors:": "update   gateway (gateway.routes has changed)",
-		"[customer]|[admin]":                            "update   identity (identity.users has changed)",
-		"identity: {|identity: {clients: [{id: cli}], ": "update   identity (identity.clients has changed)",
-		"late.done|late.over":                           "update   broker (the events of late have changed)",
-		"127.0.0.1:0|127.0.0.1:1":                       "later    gateway.address (the gateway listens on http://127.0.0.1:PORT as before until mesh down and mesh up)",
+		"[customer]|[admin]":                                             "update   identity (identity.users has changed)",
+		"identity: {|identity: {clients: [{id: cli}], ":                  "update   identity (identity.clients has changed)",
+		"late.done|late.over":                                            "update   broker (the events of late have changed)",
+		"127.0.0.1:0|127.0.0.1:1":                                        "later    gateway.address (the gateway listens on http://127.0.0.1:PORT as before until mesh down and mesh up)",
 	} {
 		before, after, _ := strings.Cut(change, "|")
 		w, next := openAndChange(t, before, after)

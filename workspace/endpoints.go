@@ -165,13 +165,20 @@ func retries(r *manifest.Retries) devgateway.Retries {
 	return devgateway.Retries{Attempts: *r.Attempts, Codes: r.Codes, Backoff: time.Duration(r.Backoff)}
 }
 
+func cors(c *manifest.CORS) devgateway.CORS {
+	if c == nil {
+		return devgateway.CORS{}
+	}
+	return devgateway.CORS{Origins: c.Origins, Expose: c.Expose}
+}
+
 func outliers(o manifest.Outliers) devgateway.Outliers {
 	return devgateway.Outliers{Failures: cmp.Or(o.Failures, manifest.DefaultFailures), Base: o.Base.Or(manifest.DefaultEjection), Max: o.Max.Or(manifest.DefaultMaxEjection)}
 }
 
 // setGateway gives the gateway what mesh.yaml says of all its routes and links.
 func (w *Workspace) setGateway(m manifest.Gateway) {
-	w.gateway.SetCORS(m.Origins())
+	w.gateway.SetCORS(cors(m.CORS))
 	w.gateway.SetLinkRetries(retries(m.Retries))
 	w.gateway.SetOutliers(outliers(m.Outliers))
 }
@@ -204,6 +211,6 @@ func route(r manifest.Route, service string) devgateway.Route {
 	return devgateway.Route{
 		Service: service, Static: r.Static, SPA: r.SPA, URL: r.URL, Host: r.Host, Path: r.Path, Prefix: r.Prefix, Methods: r.Methods, Headers: r.Headers,
 		Auth: string(r.Auth), Roles: r.Roles, Scopes: r.Scopes, Timeout: time.Duration(r.Timeout),
-		BodyLimit: r.BodyLimit, Limit: rateLimit(r.RateLimit), Retries: retries(r.Retries), StripPrefix: r.StripPrefix, Position: r.Position,
+		BodyLimit: r.BodyLimit, Limit: rateLimit(r.RateLimit), Retries: retries(r.Retries), CORS: cors(r.CORS), StripPrefix: r.StripPrefix, Rewrite: r.Rewrite, Position: r.Position,
 	}
 }
