@@ -3,17 +3,21 @@ package manifest
 import (
 	"errors"
 	"io/fs"
+	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 var (
-	methodPattern = regexp.MustCompile(`^[A-Z]+$`)
+	methodPattern = regexp.MustCompile(`^[A-Z][A-Z-]*$`) // as those of the IANA registry, such as M-SEARCH
 	headerPattern = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:\[\]-]+$`)
 )
@@ -40,12 +44,24 @@ func (l *loader) checkOwnRoutes() {
 		switch {
 		case (route.Static == "") == (route.URL == ""):
 			r.fail("", "a route of the workspace takes either static or url; one to a service stands in that service's manifest")
-		case route.URL == "http://"+l.ws.Gateway.Address || route.URL == "https://"+l.ws.Gateway.Address:
+		case leadsTo(route.URL, l.ws.Gateway.Address):
 			r.fail("url", "%s is the gateway itself: requests would go round and round", route.URL)
 		case route.URL != "" && !isOrigin(route.URL):
 			r.fail("url", "%q is no address that mesh can send requests to: write it as http://host:port or https://host, without a path", route.URL)
 		}
 	}
+}
+
+// leadsTo reports that a URL is of what listens at an address; localhost is any of
+// loopback.
+func leadsTo(to, address string) bool {
+	u, err := url.Parse(to)
+	host, port, bad := net.SplitHostPort(address)
+	if err != nil || bad != nil || u.Port() != port {
+		return false
+	}
+	local := (u.Hostname() == "localhost" || host == "localhost") && loopback(u.Hostname()) && loopback(host)
+	return u.Hostname() == host || local
 }
 
 // routeChecker checks one route.
@@ -149,7 +165,10 @@ func exists(path string) bool {
 // headers holds that a request can have them: the gateway removes those that say
 // who its sender is before it looks for a route.
 func (c *routeChecker) headers(headers map[string]string) {
-	for name := range headers {
+	seen := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		value, other := headers[name], seen[http.CanonicalHeaderKey(name)]
+		seen[http.CanonicalHeaderKey(name)] = name
 		switch canonical := http.CanonicalHeaderKey(name); {
 		case !headerPattern.MatchString(name):
 			c.failAt(c.key("headers", name), "%q is no name of a header", name)
@@ -157,6 +176,10 @@ func (c *routeChecker) headers(headers map[string]string) {
 			c.failAt(c.key("headers", name), "the gateway removes %s from requests before it looks for a route", canonical)
 		case canonical == "Host":
 			c.failAt(c.key("headers", name), "host: says which host a route is for")
+		case other != "":
+			c.failAt(c.key("headers", name), "%s and %s are one header", other, name)
+		case value != strings.TrimSpace(value) || strings.ContainsFunc(value, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }):
+			c.failAt(c.key("headers", name), "%q can match nothing: a value has no space at its ends, and no control character", value)
 		}
 	}
 }
