@@ -153,3 +153,15 @@ func TestNoContentHasNoLength(t *testing.T) {
 		}
 	}
 }
+
+// What Connection names is of that connection alone (RFC 9110, 7.6.1), also where it
+// ends with the answer.
+func TestNominatedHeadersStay(t *testing.T) {
+	for _, head := range []string{"Connection: X-Hop, close\r\nX-Hop: 1", "X-Hop: 1\r\nconnection: close\r\nConnection: x-hop", "Connection: X-Hop\r\nX-Hop: 1"} {
+		r, _ := answering(t, "HTTP/1.1 200 OK\r\n"+head+"\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok")
+		got := r.do("GET", "/", nil)
+		if got.body != "ok" || got.Header.Get("X-Hop") != "" || got.Header.Get("X-Kept") != "1" {
+			t.Errorf("%q: %q %v", head, got.body, got.Header)
+		}
+	}
+}

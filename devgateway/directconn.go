@@ -2,6 +2,7 @@ package devgateway
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"net"
 	"net/http"
@@ -81,7 +82,7 @@ func (c *directConn) answer(req *http.Request, interim func(int, http.Header)) (
 	for {
 		res, err := c.plainAnswer(req), error(nil)
 		if res == nil {
-			res, err = http.ReadResponse(c.in, req)
+			res, err = c.fullAnswer(req)
 		}
 		switch {
 		case err != nil:
@@ -93,6 +94,44 @@ func (c *directConn) answer(req *http.Request, interim func(int, http.Header)) (
 		}
 		interim(res.StatusCode, res.Header)
 	}
+}
+
+// fullAnswer reads a head by net/http, which forgets what Connection names where it also
+// says close.
+func (c *directConn) fullAnswer(req *http.Request) (*http.Response, error) {
+	named := nominated(c.comingHead())
+	res, err := http.ReadResponse(c.in, req)
+	if err == nil && len(named) > 0 {
+		res.Header["Connection"] = named
+	}
+	return res, err
+}
+
+// comingHead is the head that comes next, as far as the buffer holds it.
+func (c *directConn) comingHead() (head []byte) {
+	for n := 1; n <= directBuffer; n = len(head) + 1 {
+		_, err := c.in.Peek(n) // waits for more
+		head, _ = c.in.Peek(c.in.Buffered())
+		for _, end := range [...]string{"\n\r\n", "\n\n"} {
+			if whole, _, found := bytes.Cut(head, []byte(end)); found {
+				return whole
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	return head
+}
+
+// nominated are the values of Connection in a head.
+func nominated(head []byte) (values []string) {
+	for line := range bytes.Lines(head) {
+		if name, value, _ := bytes.Cut(line, []byte(":")); bytes.EqualFold(name, []byte("Connection")) {
+			values = append(values, string(bytes.TrimSpace(value)))
+		}
+	}
+	return values
 }
 
 func isInterim(status int) bool { return status >= 100 && status < 200 }
