@@ -214,6 +214,9 @@ func TestMaintenance(t *testing.T) {
 	if entries, _, _ := c.Health().Service("web", "", true, nil); len(entries) != 0 {
 		t.Error("passing under maintenance")
 	}
+	if got := r.Against("web-1"); len(got) != 1 || got[0] != "it is in maintenance mode in the registry: a new disk" {
+		t.Errorf("what is against it: %q", got)
+	}
 	check0(t, c.Agent().DisableServiceMaintenance("web-1"))
 	if entries, _, _ := c.Health().Service("web", "", true, nil); len(entries) != 1 {
 		t.Error("not passing after maintenance")

@@ -3,6 +3,7 @@ package devregistry
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -145,6 +146,23 @@ func (r *Registry) Passing(service string) []Instance {
 	}
 	slices.SortFunc(passing, func(a, b Instance) int { return cmp.Compare(a.ID, b.ID) })
 	return passing
+}
+
+// Against says in words which checks of an instance do not pass, those of the node
+// aside, as [Registry.Passing] does.
+func (r *Registry) Against(id string) (words []string) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, c := range r.checksOn[id] {
+		switch {
+		case c.kind == maintenanceCheck:
+			words = append(words, fmt.Sprintf("it is in maintenance mode in the registry: %s", c.notes))
+		case c.status != statusPassing:
+			words = append(words, fmt.Sprintf("its check %s in the registry is %s", c.id, c.status))
+		}
+	}
+	slices.Sort(words)
+	return words
 }
 
 // Follow calls changed with all services there are, and then with those that

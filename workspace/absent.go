@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -10,13 +11,23 @@ import (
 // why says for a gateway's 503 what is the matter with a service.
 func (w *Workspace) why(service string) string {
 	worst, found := worstOf(w.supervisor.Look(service).Instances)
-	if !found {
+	silent := w.endpoints.silent(service)
+	switch {
+	case !found:
 		return "it does not run"
+	case worst.State == runtime.Healthy && len(silent) > 0:
+		return keptAway(silent)
 	}
 	if worst.Reason == "" {
 		return "it is " + string(worst.State)
 	}
 	return "it is " + string(worst.State) + ": " + worst.Reason
+}
+
+// keptAway says of the first of the instances that the registry keeps from requests why.
+func keptAway(silent map[string]string) string {
+	id := slices.Min(slices.Collect(maps.Keys(silent)))
+	return id + " is healthy and gets no requests: " + silent[id]
 }
 
 // How long a request waits for a service that will soon have an instance: longer

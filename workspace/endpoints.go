@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -118,6 +119,20 @@ func (e *endpoints) follow(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// silent are the healthy instances of a service that checks in the registry keep from
+// requests, each with what those say.
+func (e *endpoints) silent(service string) map[string]string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	silent := map[string]string{}
+	for id, t := range e.here {
+		if against := e.registry.Against(id); t.Service == service && len(against) > 0 {
+			silent[id] = strings.Join(against, "; ")
+		}
+	}
+	return silent
 }
 
 // strangers says where the registry and mesh differ in who serves: instances that

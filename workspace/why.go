@@ -32,6 +32,7 @@ func (w *Workspace) Explain(service string) (Explanation, error) {
 	}
 	now := w.supervisor.Snapshot()
 	e := explain(s, now, m)
+	e.silenced(w.endpoints.silent(service))
 	q := logs.Query{Services: []string{service}, Since: newestStart(now.Of(service)), Last: 10}
 	if e.LastLog = append(e.LastLog, w.logs.Recent(q)...); len(e.LastLog) == 0 {
 		q.Since = time.Time{}
@@ -170,7 +171,22 @@ func wellBecause(s *manifest.Service) string {
 	case s.Kind == manifest.KindWorker:
 		return "is healthy: its probe says so"
 	}
-	return "is healthy and takes traffic"
+	return takesTraffic
+}
+
+const takesTraffic = "is healthy and takes traffic"
+
+// silenced says of healthy instances that checks in the registry keep them from
+// requests, and which.
+func (e *Explanation) silenced(silent map[string]string) {
+	for _, id := range slices.Sorted(maps.Keys(silent)) {
+		e.Causes = slices.DeleteFunc(e.Causes, func(cause string) bool { return cause == id+" "+takesTraffic })
+		e.Causes = append(e.Causes, id+" is healthy and gets no requests: "+silent[id])
+		e.Serving = slices.DeleteFunc(e.Serving, func(serving string) bool { return serving == id })
+	}
+	if len(silent) > 0 && e.State == string(runtime.Healthy) {
+		e.Next = "have whoever set that in the registry end it: curl $CONSUL_HTTP_ADDR/v1/health/checks/" + e.Service + " shows the checks"
+	}
 }
 
 // exit tells the exit code. A program that a signal ended has none: the reason names

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ebef7166/mesh/devidentity"
+	"github.com/ebef7166/mesh/devregistry"
 	"github.com/ebef7166/mesh/internal/gomod"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
@@ -453,6 +456,34 @@ func TestExplain(t *testing.T) {
 	}
 	if e := explain(c, runtime.Snapshot{}, m); e.State != "not running" || e.Next != "mesh up c" {
 		t.Errorf("%+v", e)
+	}
+}
+
+// TestWhatTheRegistryKeepsAway is told by mesh why and by the gateway's 503.
+func TestWhatTheRegistryKeepsAway(t *testing.T) {
+	r, err := devregistry.New(devregistry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &endpoints{registry: r, here: map[string]told{}}
+	for _, id := range []string{"c-1", "c-2"} {
+		r.Register(devregistry.Instance{ID: id, Service: "c"})
+		e.here[id] = told{Instance: runtime.Instance{Service: "c", Instance: id}}
+	}
+	request := httptest.NewRequest(http.MethodPut, "/v1/agent/check/register", strings.NewReader(`{"ID":"disk","Name":"disk","ServiceID":"c-2","TTL":"1h"}`))
+	request.RemoteAddr = "127.0.0.1:1"
+	r.Handler().ServeHTTP(httptest.NewRecorder(), request)
+	silent := e.silent("c")
+	if len(silent) != 1 || silent["c-2"] != "its check disk in the registry is critical" || len(e.silent("b")) != 0 {
+		t.Fatalf("kept away: %v", silent)
+	}
+	told := Explanation{Service: "c", State: "healthy", Causes: []string{"c-2 " + takesTraffic}, Serving: []string{"c-1", "c-2"}, Next: "nothing to do"}
+	told.silenced(silent)
+	if want := []string{"c-2 is healthy and gets no requests: its check disk in the registry is critical"}; !slices.Equal(told.Causes, want) || !slices.Equal(told.Serving, []string{"c-1"}) || told.Next == "nothing to do" {
+		t.Errorf("%+v", told)
+	}
+	if got := keptAway(silent); got != "c-2 is healthy and gets no requests: its check disk in the registry is critical" {
+		t.Errorf("the gateway's: %s", got)
 	}
 }
 
