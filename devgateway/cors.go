@@ -10,10 +10,10 @@ import (
 )
 
 // CORS names the origins whose pages may send requests from a browser (the Fetch
-// standard, CORS protocol), and what they may read of the answers. The zero CORS is for
-// no other origin's.
+// standard, CORS protocol), and what they may read of the answers. The zero CORS leaves
+// that to the service.
 type CORS struct {
-	Origins []string `json:"origins,omitempty"` // "*" is any, and then browsers send no cookies
+	Origins []string `json:"origins,omitempty"` // "*" is any, and then browsers send no cookies; none, where it is not nil, is nobody
 	Expose  []string `json:"expose,omitempty"`  // headers, beside those that the gateway itself sets
 }
 
@@ -21,11 +21,14 @@ type CORS struct {
 // say it themselves.
 func (g *Gateway) SetCORS(c CORS) { g.cors.Store(newCORS(c, nil)) }
 
-// newCORS is nil where no other origin is named. Without methods it is those that pages
-// commonly use.
+// newCORS is nil where nothing is said of other origins. Without methods it is those
+// that pages commonly use.
 func newCORS(c CORS, methods []string) *cors.Cors {
-	if len(c.Origins) == 0 {
+	switch {
+	case c.Origins == nil:
 		return nil
+	case len(c.Origins) == 0: // which the library takes for all
+		return cors.New(cors.Options{AllowOriginFunc: func(string) bool { return false }})
 	}
 	if len(methods) == 0 {
 		methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
@@ -48,8 +51,10 @@ func (x *exchange) preflight(r *http.Request) bool {
 		return false
 	}
 	c := x.g.cors.Load()
-	if route := x.g.table.Load().announced(r); route != nil {
-		c = route.cors
+	if !isOwn(r.URL.Path) {
+		if route := x.g.table.Load().announced(r); route != nil {
+			c = route.cors
+		}
 	}
 	if c == nil {
 		return false

@@ -137,3 +137,24 @@ func TestAnswersVaryByOrigin(t *testing.T) {
 		}
 	}
 }
+
+// A route that names no origin is for none, whatever its service says; what is the
+// gateway's own follows no route.
+func TestCORSOfNobody(t *testing.T) {
+	r := newRig(t, Config{}, Route{Service: "s", Prefix: "/", Auth: AuthNone, CORS: CORS{Origins: []string{page}}},
+		Route{Service: "s", Prefix: "/none/", Auth: AuthNone, CORS: CORS{Origins: []string{}}})
+	r.SetInstances(one("s", upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+	})))
+	r.SetCORS(CORS{Origins: []string{stranger}}) // of what has no route
+	for path, want := range map[string]string{"/x": page, "/none/x": "", "/.mesh/routes": stranger} {
+		for _, origin := range []string{page, stranger} {
+			preflight, got := r.preflight(path, origin, "GET", ""), r.do("GET", path, nil, "Origin", origin)
+			for _, answer := range []reply{preflight, got} {
+				if allowed := answer.Header.Get("Access-Control-Allow-Origin"); allowed != "" && allowed != want || origin == want && allowed != want {
+					t.Errorf("%s from %s: %d %v", path, origin, answer.StatusCode, answer.Header)
+				}
+			}
+		}
+	}
+}

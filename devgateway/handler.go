@@ -71,8 +71,7 @@ func (x *exchange) admit(r *http.Request) *problem {
 	if !g.hostAllowed(r, host, t) {
 		return &problem{status: http.StatusMisdirectedRequest, cause: "the gateway does not serve the host " + host + " (gateway.hosts in mesh.yaml adds one)"}
 	}
-	path := r.URL.Path
-	own := path == reserved || strings.HasPrefix(path, reserved+"/")
+	path, own := r.URL.Path, isOwn(r.URL.Path)
 	var route *compiled
 	var allow string
 	if !own {
@@ -103,6 +102,9 @@ func (x *exchange) admit(r *http.Request) *problem {
 	}
 	return x.limit(r)
 }
+
+// isOwn reports a path that the gateway answers itself.
+func isOwn(path string) bool { return path == reserved || strings.HasPrefix(path, reserved+"/") }
 
 // mostRounds is how often a request may come back: a service behind an outside URL
 // may call the gateway, and pass all headers on.

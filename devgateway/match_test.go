@@ -172,3 +172,9 @@ func BenchmarkMatch(b *testing.B) {
 		table.match("localhost", "POST", path, nil)
 	}
 }
+
+func TestMethodsWithADash(t *testing.T) {
+	if _, err := Compile([]Route{{Service: "s", Path: "/", Methods: []string{"M-SEARCH"}, Auth: AuthNone}}); err != nil {
+		t.Error(err)
+	}
+}

@@ -242,7 +242,7 @@ func (x *exchange) over(e *endpoint, req *http.Request) (*http.Response, error) 
 		transport = x.g.http2
 	}
 	res, err := transport.RoundTrip(out)
-	if http2 != e.HTTP2 {
+	if http2 != e.HTTP2 && !e.TLS { // over which both sides agree on one
 		return e.askedOtherwise(res, err, upgrade)
 	}
 	return res, err

@@ -153,7 +153,7 @@ func plainPath(path string) bool {
 
 func (r *Route) validateMatches() error {
 	for _, m := range r.Methods {
-		if m == "" || strings.ContainsFunc(m, func(c rune) bool { return c < 'A' || c > 'Z' }) {
+		if m == "" || strings.ContainsFunc(m, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '-' }) {
 			return fmt.Errorf("%q is not a method (they are upper case)", m)
 		}
 		if unserved(m) {

@@ -113,7 +113,11 @@ func (c *compiled) seenFromOutside(path string) string {
 	if c.replacement() == "" || !isBelow(path, inside) {
 		return path
 	}
-	return replaced(cmp.Or(strings.TrimSuffix(c.Prefix, "/"), "/"), strings.TrimPrefix(path, inside))
+	rest := strings.TrimPrefix(path, inside)
+	if rest == "" && c.below {
+		return c.Prefix
+	}
+	return replaced(cmp.Or(strings.TrimSuffix(c.Prefix, "/"), "/"), rest)
 }
 
 func isBelow(path, prefix string) bool {

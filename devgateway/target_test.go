@@ -132,3 +132,17 @@ func TestALoopEnds(t *testing.T) {
 		t.Errorf("%s %s", got.Status, got.body)
 	}
 }
+
+func TestSeenFromOutside(t *testing.T) {
+	for _, tt := range []struct{ prefix, rewrite, path, want string }{
+		{"/cart/", "/api", "/api", "/cart/"}, {"/cart/", "/api", "/api/x", "/cart/x"}, {"/cart", "/api", "/api", "/cart"}, {"/cart/", "/api", "/apix", "/apix"},
+	} {
+		c, err := compile(&Route{URL: "http://x.example", Prefix: tt.prefix, Rewrite: tt.rewrite, Auth: AuthNone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.seenFromOutside(tt.path); got != tt.want {
+			t.Errorf("%s for %s: %s leads to %s", tt.prefix, tt.rewrite, tt.path, got)
+		}
+	}
+}

@@ -21,6 +21,7 @@ type tokenClaims struct {
 	Audience  audience `json:"aud"`
 	Expires   date     `json:"exp"`
 	NotBefore date     `json:"nbf"`
+	AuthTime  date     `json:"auth_time"` // of a user; a client in its own name has none
 	ID        string   `json:"jti"`
 	ClientID  string   `json:"client_id"`
 	Email     string   `json:"email"`

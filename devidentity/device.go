@@ -102,12 +102,10 @@ func (p *Provider) redeemDevice(client *Client, form url.Values) (*tokenResponse
 	if err := d.poll(); err != nil {
 		return nil, err
 	}
-	user, err := p.directory.Load().user(d.user)
+	s, err := p.asNow(client, subject{name: d.user, clientID: client.ID, scopes: d.scopes, authTime: time.Now(), grant: newID()})
 	if err != nil {
-		return nil, refuse("access_denied", "%v", err)
+		return nil, err
 	}
-	s := subject{clientID: client.ID, scopes: d.scopes, authTime: time.Now(), grant: newID()}
-	s.setUser(user)
 	refreshToken, err := p.firstRefreshToken(&s)
 	if err != nil {
 		return nil, err

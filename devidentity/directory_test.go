@@ -46,6 +46,16 @@ func TestAUserCalledAsAClient(t *testing.T) {
 	if _, own := w.form("/token", url.Values{"grant_type": {grantClient}}, w.as("web")); own["id_token"] != nil || claimsIn(t, own["access_token"].(string))["auth_time"] != nil {
 		t.Errorf("in its own name: %v", own)
 	}
+	own, err := w.Issue(t.Context(), TokenRequest{Client: "web", Scopes: []string{"openid"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, token := range map[string]string{"client": own, "user": token.AccessToken} {
+		status, info := w.form("/userinfo", nil, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) })
+		if (status == http.StatusOK) != (name == "user") {
+			t.Errorf("userinfo of the %s: %d %v", name, status, info)
+		}
+	}
 }
 
 func TestACodeOfAUserWhoIsGone(t *testing.T) {
@@ -99,7 +109,7 @@ func TestClaimsOfAUser(t *testing.T) {
 			}
 		}
 	}
-	for name, value := range map[string]any{"sub": "admin", "roles": []string{"admin"}, "": 1, "f": func() {}, "long": strings.Repeat("x", oidc.MostClaims)} {
+	for name, value := range map[string]any{"sub": "admin", "Sub": "admin", "roles": []string{"admin"}, "": 1, "f": func() {}, "long": strings.Repeat("x", oidc.MostClaims)} {
 		if err := w.Update([]User{{Name: "x", Claims: map[string]any{name: value}}}, nil); err == nil {
 			t.Errorf("the claim %q is taken", name)
 		}

@@ -27,7 +27,7 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	user, known := p.directory.Load().users[claims.Subject]
-	if !known || !slices.Contains(claims.Scopes, "openid") {
+	if !known || !claims.person || !slices.Contains(claims.Scopes, "openid") {
 		challenge(w, http.StatusForbidden, "insufficient_scope", "the token was not granted openid by a user")
 		return
 	}

@@ -20,7 +20,8 @@ type Claims struct {
 	Roles, Scopes            []string
 	Expires                  time.Time
 
-	id string
+	id     string
+	person bool // a user signed in for it
 }
 
 // Verifier verifies access tokens of one issuer for one audience. It
@@ -184,6 +185,6 @@ func (v *Verifier) readClaims(body []byte) (*Claims, error) {
 	}
 	return &Claims{
 		Subject: c.Subject, Email: c.Email, ClientID: c.ClientID, Roles: roles,
-		Scopes: strings.Fields(c.Scope), Expires: c.Expires.Time, id: c.ID,
+		Scopes: strings.Fields(c.Scope), Expires: c.Expires.Time, id: c.ID, person: c.AuthTime.set,
 	}, nil
 }

@@ -258,7 +258,7 @@ func (c *checker) program() {
 func (c *checker) warnElsewhere() {
 	for _, key := range []string{"build", "driver", "ports", "volumes", "user", "read_only", "resources", "watch", "reload", "liveness", "replicas", "restart", "stop"} {
 		path := c.s.path(key)
-		if _, _, found := c.s.source.of(path).lookup(path); found {
+		if c.s.source.has(path) {
 			c.ws.Warnings = append(c.ws.Warnings, c.s.source.problemKey(path, "%s has no effect beside url: the service is not run here", key))
 		}
 	}

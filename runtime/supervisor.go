@@ -347,10 +347,10 @@ func (s *Supervisor) Scale(name string, replicas int) error {
 	if err != nil {
 		return err
 	}
-	switch s := u.manifest(); {
-	case s.External():
-		return fmt.Errorf("scale %s: mesh does not run it, it runs at %s", name, s.URL)
-	case s.Kind == manifest.KindTask && replicas > 1:
+	switch m := u.manifest(); {
+	case m.External():
+		return fmt.Errorf("scale %s: mesh does not run it, it runs at %s", name, m.URL)
+	case m.Kind == manifest.KindTask && replicas > 1:
 		return fmt.Errorf("scale %s: a task runs once at a time; mesh run %s runs it again", name, name)
 	}
 	if replicas < 0 || replicas > 100 {

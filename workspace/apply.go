@@ -61,7 +61,8 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 // nobody asked for that to change.
 func leaveAsSet(observed runtime.Observed, was, now *manifest.Workspace) {
 	for name, o := range observed {
-		if o.Rejected = ""; o.Stopped {
+		o.Rejected = ""
+		if o.Stopped {
 			o.Down = ""
 		}
 		before, had := was.Service(name)
@@ -94,6 +95,7 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 	if err := w.configure(ctx); err != nil {
 		return err
 	}
+	choice{selected: selected, asked: []*manifest.Service{task}}.leaveOthers(observed)
 	w.apply(selected, observed)
 	return nil
 }

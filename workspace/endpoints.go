@@ -128,7 +128,10 @@ func (e *endpoints) silent(service string) map[string]string {
 	defer e.mu.Unlock()
 	silent := map[string]string{}
 	for id, t := range e.here {
-		if against := e.registry.Against(id); t.Service == service && len(against) > 0 {
+		if t.Service != service {
+			continue
+		}
+		if against := e.registry.Against(id); len(against) > 0 {
 			silent[id] = strings.Join(against, "; ")
 		}
 	}

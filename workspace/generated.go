@@ -13,7 +13,7 @@ import (
 
 // databaseFile is what SQLite's files are usually called, with those that it keeps
 // beside them (https://sqlite.org/tempfiles.html).
-var databaseFile = regexp.MustCompile(`\.(db|sqlite|sqlite3)(-wal|-shm|-journal)?$`)
+var databaseFile = regexp.MustCompile(`\.(db3?|sqlite3?|s3db)(-wal|-shm|-journal|-mj[0-9A-F]+)?$`)
 
 // outputs are the folders that tools write, by their names: the files that tell of such
 // a tool. Without one beside it a folder of that name is as any other.
@@ -45,6 +45,9 @@ func generated(dir string) bool {
 // compiled reports a file that is a program and no text, or nothing: one that is being
 // written.
 func compiled(path string) bool {
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() { // to open a pipe may take for ever
+		return false
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false // gone, or not ours to see

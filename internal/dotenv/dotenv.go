@@ -29,21 +29,28 @@ func Read(path string) (map[string]string, error) {
 
 var named = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t\r]*([=:]|$)`)
 
+// asked are the names in a text that are told what they are where they are not set.
+var asked = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)[:?+-]`)
+
 // outside is what a name means that no earlier line of the text says: what this
-// process's environment has. Of names that mean nothing the library writes a warning to
-// stderr, with parts of values that have a $ in them; it is told that these are empty.
+// process's environment has. Of other names that mean nothing the library writes a
+// warning to stderr, with parts of values that have a $ in them; it is told that these
+// are empty.
 func outside(text []byte) compose.LookupFn {
-	lines := map[string]string{} // by name: what follows it; "" where it is alone
+	lines, known := map[string]string{}, map[string]bool{} // by name: what follows it, "" where it is alone; whether it may be unset
 	for _, m := range named.FindAllSubmatch(text, -1) {
 		lines[string(m[1])] += string(m[2])
+		known[string(m[1])] = true
+	}
+	for _, m := range asked.FindAllSubmatch(text, -1) {
+		known[string(m[1])] = true
 	}
 	return func(name string) (string, bool) {
-		follows, is := lines[name]
-		if follows != "" {
+		if lines[name] != "" {
 			return "", false
 		}
 		value, set := os.LookupEnv(name)
-		return value, set || !is
+		return value, set || !known[name]
 	}
 }
 

@@ -24,6 +24,7 @@ HASH=a#b
 SPACED=a b # comment
 EXP=yes
 EXPAND=${EXP}-${NOPE:-def}-${FROM_HOST}
+FORMS=${NOPE2-def}-${NOPE2+alt}-${EXP+alt}-$NOPE3
 SINGLE='$EXP # x'
 DOUBLE="a\nb ${EXP}"
 export EXPORTED=1
@@ -34,7 +35,7 @@ two"
 FROM_HOST
 NOT_THERE
 `)
-	want := map[string]string{"HASH": "a#b", "SPACED": "a b", "EXP": "yes", "EXPAND": "yes-def-host", "SINGLE": "$EXP # x", "DOUBLE": "a\nb yes",
+	want := map[string]string{"HASH": "a#b", "SPACED": "a b", "EXP": "yes", "EXPAND": "yes-def-host", "FORMS": "def--alt-", "SINGLE": "$EXP # x", "DOUBLE": "a\nb yes",
 		"EXPORTED": "1", "EMPTY": "", "YAML": "y", "MANY": "one\ntwo", "FROM_HOST": "host"}
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("%q %v", got, err)
@@ -48,6 +49,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 		"A=1\nmy secret is long\n": ".env:2: is not NAME=value",
 		"A=\"secret\nB=2\n":        "a quote is opened",
 		"A=${secret\n":             "a ${…} in it is not well formed",
+		"A=${B?secret}\n":          "asks for a variable that has no value",
 		"A=${B:?secret}\n":         "a ${…} in it is not well formed, or asks for a variable that has no value",
 	} {
 		got, err := read(t, text)

@@ -69,12 +69,12 @@ func (e *Engine) start(ctx context.Context, l runtime.Launch) (*running, error) 
 	return c, nil
 }
 
-// discard removes a container that has ended, or did not start. What it cannot remove
-// is left for later.
+// discard removes a container that has ended, or did not start. Where the engine does
+// not answer, it is left for later; what it will not remove, the next mesh tries again.
 func (e *Engine) discard(ctx context.Context, id, service string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestPatience)
 	defer cancel()
-	if e.remove(ctx, id) != nil {
+	if err := e.remove(ctx, id); gone(err) {
 		e.left.add(id, service)
 	}
 }

@@ -47,13 +47,13 @@ func (l *leftovers) drop(id string) {
 	delete(l.of, id)
 }
 
-// removeLeft removes what is left of a service, "" of all; the first that cannot be
-// removed is the error.
+// removeLeft removes what is left of a service, "" of all. What the engine will not
+// remove is given up; the error is of one that does not answer.
 func (e *Engine) removeLeft(ctx context.Context, service string) error {
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
 	for _, id := range e.left.all(service) {
-		if err := e.remove(ctx, id); err != nil {
+		if err := e.remove(ctx, id); gone(err) {
 			return err
 		}
 		e.left.drop(id)

@@ -2,7 +2,6 @@ package process
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -86,8 +85,12 @@ func onOtherThread(f func()) {
 // else was copied would stay open when the daemon closes it: ports, pipes.
 func (f *ownFiles) closeOthers() {
 	var others []int
-	table := fmt.Sprintf("/proc/self/task/%d/fd", unix.Gettid())
-	onOtherThread(func() { others = filesIn(table) })
+	self := make([]byte, 64)
+	n, err := unix.Readlink("/proc/thread-self", self) // as /proc numbers it, which may be that of another namespace
+	if err != nil {
+		return // without /proc there are no cgroups either, and nothing to tell files by
+	}
+	onOtherThread(func() { others = filesIn("/proc/" + string(self[:n]) + "/fd") })
 	for _, fd := range others {
 		if fd > unix.Stderr && fd != f.out {
 			unix.Close(fd)
@@ -96,7 +99,6 @@ func (f *ownFiles) closeOthers() {
 }
 
 // filesIn are the files of a table, as /proc shows it, but for those of the poller.
-// Without /proc there are no cgroups either, and nothing to tell files by.
 func filesIn(table string) (fds []int) {
 	entries, _ := os.ReadDir(table)
 	for _, e := range entries {
