@@ -325,6 +325,10 @@ func TestContainersBesideProcesses(t *testing.T) {
 		if cmd.ProcessState.ExitCode() != 7 || !strings.Contains(string(out), "hello") || !strings.Contains(string(out), "said by inside-1") {
 			t.Errorf("exit code %d\n%s", cmd.ProcessState.ExitCode(), out)
 		}
+		cmd = exec.Command(filepath.Join(bin, "mesh"), "-C", h.dir, "exec", "inside", "--", "nosuch")
+		if out, _ := cmd.Output(); cmd.ProcessState.ExitCode() != 127 || len(out) > 0 {
+			t.Errorf("a program that is not there: exit code %d, %q", cmd.ProcessState.ExitCode(), out)
+		}
 	})
 	t.Run("a stranger is not answered", func(t *testing.T) {
 		h.image("mesh-test/stranger:1", `ENTRYPOINT ["/peer"]`)

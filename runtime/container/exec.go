@@ -36,11 +36,52 @@ func Exec(ctx context.Context, id string, argv []string, s Streams) (int, error)
 	}
 	defer api.Close()
 	e := &Engine{api: api}
+	out := &refusal{to: s.Out}
+	s.Out = out
 	code, err := e.exec(ctx, id, argv, s)
+	if err != nil {
+		_ = out.flush() // there is an error already
+	} else {
+		err = out.end(code)
+	}
 	if err != nil && (strings.Contains(err.Error(), "executable file not found") || strings.Contains(err.Error(), "no such file or directory: unknown")) {
-		return code, ErrNoProgram // an older engine prints that and says 126 or 127
+		return code, ErrNoProgram
 	}
 	return code, e.explain(err)
+}
+
+// refusal keeps back what an older engine prints, in place of the program's output, when
+// it could not start it; then the code is 126 or 127.
+type refusal struct {
+	to   io.Writer
+	held []byte // as long as it may be that, or the beginning of it
+	open bool   // it is the program's
+}
+
+const refused = "OCI runtime exec failed: "
+
+func (r *refusal) Write(p []byte) (int, error) {
+	if r.open {
+		return r.to.Write(p)
+	}
+	if r.held = append(r.held, p...); strings.HasPrefix(refused, string(r.held)) || strings.HasPrefix(string(r.held), refused) {
+		return len(p), nil
+	}
+	return len(p), r.flush()
+}
+
+func (r *refusal) flush() error {
+	_, err := r.to.Write(r.held)
+	r.held, r.open = nil, true
+	return err
+}
+
+// end is what the engine said, as an error, or passes on what the program did.
+func (r *refusal) end(code int) error {
+	if (code == 126 || code == 127) && strings.HasPrefix(string(r.held), refused) {
+		return errors.New(strings.TrimSpace(string(r.held)))
+	}
+	return r.flush()
 }
 
 func (e *Engine) exec(ctx context.Context, id string, argv []string, s Streams) (int, error) {
