@@ -142,7 +142,7 @@ func (l *loader) checkUser(i int, user User) {
 	at := []any{"identity", "users", i}
 	fail := func(err error, steps ...any) {
 		if err != nil {
-			l.problems = append(l.problems, l.source.problem(append(slices.Clone(at), steps...), "%v", err))
+			l.problems = append(l.problems, l.source.problem(below(at, steps...), "%v", err))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(user.Claims)) {
@@ -154,7 +154,7 @@ func (l *loader) checkUser(i int, user User) {
 	}
 	client := slices.ContainsFunc(l.ws.Identity.Clients, func(c Client) bool { return c.ID == user.Name })
 	if l.ws.byName[user.Name] != nil || client {
-		l.ws.Warnings = append(l.ws.Warnings, l.source.problem(append(at, "name"), "%s is a client, too: a token of its own has the subject that this user's have; give the user another name", user.Name))
+		l.ws.Warnings = append(l.ws.Warnings, l.source.problem(below(at, "name"), "%s is a client, too: a token of its own has the subject that this user's have; give the user another name", user.Name))
 	}
 }
 
@@ -181,7 +181,7 @@ func (l *loader) plain(at []any, name string) {
 func (l *loader) warnUnused() {
 	for _, key := range []string{"alerts", "telemetry"} {
 		path := []any{key}
-		if _, _, found := l.source.of(path).lookup(path); found {
+		if l.source.has(path) {
 			l.ws.Warnings = append(l.ws.Warnings, l.source.problemKey(path, "%s has no effect in this version of mesh", key))
 		}
 	}

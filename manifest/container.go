@@ -119,7 +119,7 @@ func (w *Workspace) ForContainers() (warnings []Problem) {
 	for _, s := range w.Services {
 		for _, key := range s.containerKeys() {
 			path := s.path(key)
-			if _, _, found := s.source.of(path).lookup(path); found && !s.Container() {
+			if s.source.has(path) && !s.Container() {
 				warnings = append(warnings, s.source.problemKey(path, "%s is for containers: it has no effect while the service runs as a process", key))
 			}
 		}

@@ -11,12 +11,13 @@ import (
 // why says for a gateway's 503 what is the matter with a service.
 func (w *Workspace) why(service string) string {
 	worst, found := worstOf(w.supervisor.Look(service).Instances)
-	silent := w.endpoints.silent(service)
-	switch {
-	case !found:
+	if !found {
 		return "it does not run"
-	case worst.State == runtime.Healthy && len(silent) > 0:
-		return keptAway(silent)
+	}
+	if worst.State == runtime.Healthy { // else the registry need not be asked
+		if silent := w.endpoints.silent(service); len(silent) > 0 {
+			return keptAway(silent)
+		}
 	}
 	if worst.Reason == "" {
 		return "it is " + string(worst.State)

@@ -339,11 +339,11 @@ func watches(s *manifest.Service, path string) bool {
 	if err != nil || manual(s) || tells(s, path) { // which Reload applies
 		return false
 	}
-	if len(s.Watch) == 0 && s.Image != "" && s.Go == "" && s.Dockerfile == "" {
-		return false // what it runs is made elsewhere
-	}
 	if len(s.Watch) > 0 {
 		return slices.ContainsFunc(s.Watch, func(pattern string) bool { return glob.Match(pattern, filepath.ToSlash(rel)) })
+	}
+	if s.Image != "" && s.Go == "" && s.Dockerfile == "" {
+		return false // what it runs is made elsewhere
 	}
 	if s.Go != "" {
 		return !strings.HasSuffix(rel, "_test.go") && !strings.HasSuffix(rel, ".md")

@@ -38,9 +38,9 @@ func (b *Builder) compile(ctx context.Context, t target, services []*manifest.Se
 	together := map[string][]*manifest.Service{} // by the folder of their go.work
 	own := membersOf(b.Dir)
 	for _, s := range services {
-		work := gomod.WorkOf(s.Dir)
-		if slices.ContainsFunc(own, func(dir string) bool { return within(s.Dir, dir) }) {
-			work = b.Dir
+		work := b.Dir
+		if !slices.ContainsFunc(own, func(dir string) bool { return within(s.Dir, dir) }) {
+			work = gomod.WorkOf(s.Dir)
 		}
 		if work != "" {
 			together[work] = append(together[work], s)

@@ -8,7 +8,7 @@ import (
 
 // leftovers are containers that were to be removed while the engine did not answer.
 // They may run on, and are removed when it does again: before another container of
-// their service is started, which may want what they hold, and by [leftovers.clear].
+// their service is started, which may want what they hold, and by [Engine.clear].
 type leftovers struct {
 	mu   sync.Mutex
 	of   map[string]string // the service, by container

@@ -163,7 +163,8 @@ func (c *running) exitOf(ctx context.Context, code int64) process.Exit {
 	e := process.Exit{Code: int(code)}
 	switch code {
 	case -1:
-		if e.Signal = "somebody else: the container is gone"; ctx.Err() != nil {
+		e.Signal = "somebody else: the container is gone"
+		if ctx.Err() != nil {
 			e.Signal = "nobody who tells: the engine does not answer, and the container is removed when it does"
 		}
 	case 137:

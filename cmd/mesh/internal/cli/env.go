@@ -129,7 +129,8 @@ func runExec(ctx context.Context, d *deps, name string, argv []string) error {
 func exitCodeOf(ctx context.Context, err error, program string) error {
 	var exit *exec.ExitError
 	var ended syscall.WaitStatus
-	if errors.As(err, &exit) {
+	ran := errors.As(err, &exit)
+	if ran {
 		ended, _ = exit.Sys().(syscall.WaitStatus)
 	}
 	switch {
@@ -137,7 +138,7 @@ func exitCodeOf(ctx context.Context, err error, program string) error {
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &exit) && exit.ExitCode() >= 0:
+	case ran && exit.ExitCode() >= 0:
 		return silent(exit.ExitCode())
 	case ended.Signaled(): // as shells tell it
 		return silent(128 + int(ended.Signal()))
