@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/ebef7166/mesh/internal/listening"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime/process"
 )
@@ -32,8 +34,10 @@ func newProbe(p *manifest.Probe, addr string, l Launch, run commander) probe {
 	case p != nil && !p.Command.Empty():
 		l.Argv = p.Command.Argv()
 		return commandProbe(l, run)
-	case addr != "":
+	case p != nil && addr != "":
 		return tcpProbe(addr)
+	case addr != "":
+		return portProbe(addr)
 	}
 	return nil
 }
@@ -48,6 +52,19 @@ func (p probe) bounded(timeout time.Duration) probe {
 			return context.Cause(ctx)
 		}
 		return err
+	}
+}
+
+// portProbe takes the kernel's word that somebody listens, where it gives it: a
+// connection would wake the program to no end.
+func portProbe(addr string) probe {
+	at, _ := netip.ParseAddrPort(addr) // of a name nothing is known
+	connect := tcpProbe(addr)
+	return func(ctx context.Context) error {
+		if listens, _ := listening.At(at); listens {
+			return nil
+		}
+		return connect(ctx)
 	}
 }
 
@@ -94,10 +111,12 @@ func firstLine(b []byte) string {
 
 func plainDialError(addr string, err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("nothing listens on %s", addr)
+		return nothingListens(addr)
 	}
 	return err
 }
+
+func nothingListens(addr string) error { return fmt.Errorf("nothing listens on %s", addr) }
 
 // commander runs a command where an instance is.
 type commander func(ctx context.Context, l Launch) (process.Exit, error)

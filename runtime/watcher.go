@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/ebef7166/mesh/internal/listening"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -30,7 +32,7 @@ func (w *watcher) watch(ctx context.Context) {
 	defer w.asking.Wait()
 	defer cancel()
 	w.begun, w.wait = time.Now(), firstProbe
-	ready := w.ask(ctx, w.probe, w.settle())
+	ready := w.ask(ctx, w.readiness(), w.settle())
 	var alive <-chan error // liveness is asked from the first readiness on: a start may take its time
 	for {
 		select {
@@ -43,7 +45,8 @@ func (w *watcher) watch(ctx context.Context) {
 			w.end(ctx, w.running)
 			return
 		case err := <-ready:
-			ready = w.ask(ctx, w.probe, w.seen(err))
+			again := w.seen(err)
+			ready = w.ask(ctx, w.readiness(), again)
 			if alive == nil && w.view.State == Healthy && w.liveness != nil {
 				alive = w.ask(ctx, w.liveness, w.interval(w.service.Liveness))
 			}
@@ -62,6 +65,26 @@ func (w *watcher) settle() time.Duration {
 		return workerSettle
 	}
 	return firstProbe // nothing listens sooner
+}
+
+// quickFor is how long the kernel's word that nobody listens counts for the program's.
+// Then it is asked anyway: some are reached by rules of the kernel's firewall alone.
+const quickFor = time.Second
+
+// readiness is the probe to ask with. A program that has just begun is not connected to
+// while nobody listens yet.
+func (w *watcher) readiness() probe {
+	at, err := netip.ParseAddrPort(w.view.Address)
+	runs := w.service.Health != nil && !w.service.Health.Command.Empty() // a command, which need not connect
+	if err != nil || w.probe == nil || runs || w.service.Container() || w.view.State != Starting || time.Since(w.begun) > quickFor {
+		return w.probe
+	}
+	return func(ctx context.Context) error {
+		if listens, known := listening.At(at); known && !listens {
+			return nothingListens(at.String())
+		}
+		return w.probe(ctx)
+	}
 }
 
 // ask probes after a pause. The goroutine never blocks on its one answer, which
@@ -121,7 +144,7 @@ func (w *watcher) stillStarting(err error) time.Duration {
 		w.to(state, "not healthy yet: %v", err)
 	}
 	wait := w.wait
-	w.wait = min(wait*3/2, longestProbe)
+	w.wait = min(wait*5/4, longestProbe)
 	return wait
 }
 

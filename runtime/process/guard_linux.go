@@ -2,9 +2,7 @@ package process
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"syscall"
@@ -13,28 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guard runs argv as a child and, when that has ended in whatever way, kills
-// everything that it left behind: what is in the cgroup of the copy of the
-// workspace whose state folder is given, and children, until wait4(2) says that
-// there are none any more. It is the parent of mesh's daemon: a process that the
-// daemon loses by its death becomes the guard's. It returns the exit code of the
-// child.
-func Guard(ctx context.Context, argv []string, files []*os.File, state string) (int, error) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return 1, fmt.Errorf("become a subreaper: %w", err)
-	}
-	// Should the guard be killed, the daemon stops everything in order. The signal
-	// follows the thread that spawns; main has locked it.
-	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	daemon, code, err := guarded(ctx, argv, files, sys, syscall.SIGTERM)
-	if daemon == 0 {
-		return code, err
-	}
+// KillLeft kills everything that a daemon left behind, to its guard: what is in the
+// cgroup of the copy of the workspace whose state folder is given, and children, until
+// wait4(2) says that there are none any more.
+func KillLeft(daemon int, state string) {
 	left := cgroupOf(state, daemon)
 	left.kill()
 	killAll()
 	left.remove()
-	return code, err
 }
 
 // killAll kills children until there are none: killing makes new ones, since

@@ -51,14 +51,9 @@ func (p *Process) finish() (status syscall.WaitStatus, err error) {
 // killTree kills the process's group.
 func (p *Process) killTree() { p.signalGroup(syscall.SIGKILL) }
 
-// Guard runs argv as a child, kills the process groups that it left when it has
-// ended, and returns its exit code. On this system nothing finds what has left its
-// group.
-func Guard(ctx context.Context, argv []string, files []*os.File, state string) (int, error) {
-	_, code, err := guarded(ctx, argv, files, nil, os.Interrupt)
-	groupsOf(state).kill()
-	return code, err
-}
+// KillLeft kills the process groups that a daemon with this state folder left behind,
+// to its guard. On this system nothing finds what has left its group.
+func KillLeft(_ int, state string) { groupsOf(state).kill() }
 
 // Prepare has nothing to prepare on this system.
 func Prepare() {}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	goruntime "runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -21,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/internal/guardian"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime/process"
 	"github.com/ebef7166/mesh/workspace"
@@ -53,19 +53,23 @@ type started struct {
 	Remarks remarks `json:"remarks"`
 }
 
-// newGuard is `mesh __guard STATE ARGV…`: see process.Guard.
+// newGuard is `mesh __guard STATE ARGV…`: what a guard does when the daemon that it
+// has run has ended. See guardian for the rest.
 func newGuard(*deps) *cobra.Command {
-	return &cobra.Command{Use: "__guard", Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(2),
+	return &cobra.Command{Use: guardian.Command, Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// The daemon's death signal follows the thread that starts it.
-			goruntime.LockOSThread()
-			files := []*os.File{os.NewFile(lifelineFD, "lifeline"), os.NewFile(readyFD, "ready")}
-			code, err := process.Guard(cmd.Context(), args[1:], files, args[0])
-			if err := errors.Join(err, sweepAfter(cmd.Context(), args)); err != nil {
+			daemon := guardian.Ended
+			if daemon == nil {
+				return usageError("%s is for mesh up", guardian.Command)
+			}
+			if daemon.PID != 0 {
+				process.KillLeft(daemon.PID, args[0])
+			}
+			if err := errors.Join(daemon.Err, sweepAfter(cmd.Context(), args)); err != nil {
 				return err
 			}
-			if code != 0 {
-				return &failure{err: errors.New("the daemon failed"), code: code}
+			if daemon.Code != 0 {
+				return &failure{err: errors.New("the daemon failed"), code: daemon.Code}
 			}
 			return nil
 		}}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/ebef7166/mesh/control"
+	"github.com/ebef7166/mesh/internal/guardian"
 	"github.com/ebef7166/mesh/workspace"
 )
 
@@ -58,7 +59,7 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 		return nil, errors.Join(err, lifeline.Close())
 	}
 	defer ready.Close()
-	guard := exec.Command(self, "__guard", o.State, self, "__daemon", string(options))
+	guard := exec.Command(self, guardian.Command, o.State, self, "__daemon", string(options))
 	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
 	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
 	guard.SysProcAttr = ownSession()

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package guardian
+
+import (
+	"os"
+	"syscall"
+)
+
+var stopSignal = os.Interrupt
+
+func adopt() error { return nil }
+
+func attributes() *syscall.SysProcAttr { return nil }
