@@ -144,7 +144,7 @@ func (w *watcher) stillStarting(err error) time.Duration {
 		w.to(state, "not healthy yet: %v", err)
 	}
 	wait := w.wait
-	w.wait = min(wait*5/4, longestProbe)
+	w.wait = min(wait*8/7, longestProbe)
 	return wait
 }
 

@@ -39,7 +39,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 		w.log.Warn(text)
 	}
 	w.mu.Lock()
-	w.manifest, w.selected, w.options.Selection = m, selected, c.standing
+	w.manifest, w.selected, w.selection = m, selected, c.standing
 	w.mu.Unlock()
 	if w.identity != nil {
 		if err := w.identity.Update(users(m), w.clients()); err != nil {
@@ -180,7 +180,7 @@ func (w *Workspace) choose(m *manifest.Workspace, sel manifest.Selection) (c cho
 // once is not to come back as what another needs.
 func (w *Workspace) standing(m *manifest.Workspace, sel manifest.Selection, selected []*manifest.Service) manifest.Selection {
 	w.mu.Lock()
-	before := w.options.Selection
+	before := w.selection
 	w.mu.Unlock()
 	before.External = sel.External
 	if all, err := m.Select(before); err == nil && slices.Equal(all, selected) {
@@ -210,7 +210,7 @@ func (w *Workspace) stillExternal(m *manifest.Workspace, sel manifest.Selection)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	all := map[string]string{}
-	for name, at := range w.options.Selection.External {
+	for name, at := range w.selection.External {
 		if _, still := m.Service(name); still && !slices.Contains(sel.Except, name) {
 			all[name] = at
 		}
@@ -226,7 +226,7 @@ func (w *Workspace) Reload(ctx context.Context) (runtime.Plan, error) {
 		return nil, w.note(err)
 	}
 	w.mu.Lock()
-	sel := w.options.Selection
+	sel := w.selection
 	w.mu.Unlock()
 	sel.Names = stillThere(m, sel.Names)
 	plan, err := w.applyAll(ctx, m, sel, true)

@@ -39,7 +39,7 @@ func (w *Workspace) bridge(c *containers) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if err := c.relayAll(w.broker.Addr(), w.Manifest()); err != nil {
+	if err := c.relayAll(w.brokerAddress(), w.Manifest()); err != nil {
 		return err
 	}
 	if err := w.links.join(c); err != nil {

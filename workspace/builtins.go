@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/devidentity"
 	"github.com/ebef7166/mesh/devregistry"
@@ -32,6 +31,11 @@ func (w *Workspace) listen(ctx context.Context) error {
 		return err
 	}
 	w.took("gateway", ln)
+	if w.brokerBegun == nil { // it gave way
+		if err := w.beginBroker(); err != nil {
+			return err
+		}
+	}
 	w.urls["gateway"] = w.gatewayURL(ln.Addr().String()) // people's, not services'
 	names := []string{"registry", "telemetry"}
 	if w.urls["identity"] = w.manifest.Identity.Issuer; w.urls["identity"] == "" {
@@ -66,6 +70,9 @@ func (w *Workspace) listenGateway(ctx context.Context) (net.Listener, error) {
 	}
 	if address == "" {
 		address = w.manifest.Gateway.Address
+	}
+	if w.hasPort(address) {
+		w.closeBroker() // listen begins it anew
 	}
 	var config net.ListenConfig
 	ln, err := config.Listen(ctx, "tcp", address)
@@ -113,20 +120,6 @@ func (w *Workspace) builtins() (err error) {
 	if err != nil {
 		return err
 	}
-	// The broker binds by itself; its port is reserved until just before.
-	ln, err := w.keptListener("broker")
-	if err != nil {
-		return err
-	}
-	address := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		return err
-	}
-	w.broker, err = devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: w.brokerUsers(), Logger: w.log.With("part", "broker")})
-	if err != nil {
-		return err
-	}
-	w.urls["broker"] = "nats://" + w.broker.Addr()
 	w.telemetry = devtelemetry.New(devtelemetry.Config{})
 	w.registry, err = devregistry.New(devregistry.Config{Keys: w.state.Path("data", "registry", "keys.json"), Containers: func() []netip.Prefix { return w.containers.Load().subnets() }, Logger: w.log.With("part", "registry")})
 	if err != nil {

@@ -27,15 +27,17 @@ import (
 
 // Options says how to run a workspace.
 type Options struct {
-	State     *State
-	Gateway   string             // address instead of the manifest's; "" for that
-	Selection manifest.Selection // what to run
-	Watch     bool               // rebuild what is saved
-	Driver    string             // of services that do not say theirs; "" for process
-	Run       string             // identifies this run at the container engine
-	Outside   bool               // give a command outside addresses and a login of its own (OutsideEnv)
-	Isolated  bool               // one copy of many: no port is taken that the manifest fixes
-	Logger    *slog.Logger       // what mesh itself has to say
+	State    *State
+	Gateway  string       // address instead of the manifest's; "" for that
+	Watch    bool         // rebuild what is saved
+	Driver   string       // of services that do not say theirs; "" for process
+	Run      string       // identifies this run at the container engine
+	Outside  bool         // give a command outside addresses and a login of its own (OutsideEnv)
+	Isolated bool         // one copy of many: no port is taken that the manifest fixes
+	Logger   *slog.Logger // what mesh itself has to say
+
+	// Read reads the manifest, and says what of it is to run.
+	Read func() (*manifest.Workspace, manifest.Selection, error)
 
 	// Generate brings the code in a workspace's folder up to date with its
 	// contracts. A mistake in them is an error with a line for each. Nil: nobody does.
@@ -50,10 +52,11 @@ type Workspace struct {
 
 	began *manifest.Workspace // what Open was given
 
-	mu       sync.Mutex
-	manifest *manifest.Workspace
-	selected []*manifest.Service
-	moves    []string // see Moves
+	mu        sync.Mutex
+	manifest  *manifest.Workspace
+	selected  []*manifest.Service
+	selection manifest.Selection // as it stands for what is saved
+	moves     []string           // see Moves
 
 	urls        map[string]string // of the built-ins, by name, as they are on this machine; written before Run's services start
 	registry    *devregistry.Registry
@@ -62,7 +65,8 @@ type Workspace struct {
 	certificate *keypair.Source       // the gateway's; nil: it has none
 	identity    *devidentity.Provider // nil: the workspace has an issuer of its own
 	issuer      *devidentity.Remote   // that one
-	broker      *devbroker.Broker
+	broker      *devbroker.Broker     // when brokerBegun has returned
+	brokerBegun func() error          // waits for its start; nil: none was begun
 	telemetry   *devtelemetry.Store
 	databases   *databases
 	links       *links
@@ -88,13 +92,8 @@ type Workspace struct {
 
 // Open starts the built-ins of a workspace: they listen when it returns. Run
 // makes them serve and starts the services. An error leaves nothing behind.
-func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, err error) {
-	m.UseDriver(o.Driver)
-	selected, err := m.Select(o.Selection)
-	if err != nil {
-		return nil, err
-	}
-	w := &Workspace{options: o, state: o.State, log: o.Logger, began: m, manifest: m, selected: selected,
+func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
+	w := &Workspace{options: o, state: o.State, log: o.Logger,
 		urls: map[string]string{}, listeners: map[string]net.Listener{}, serving: newServing(), processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {
@@ -105,28 +104,57 @@ func Open(ctx context.Context, m *manifest.Workspace, o Options) (_ *Workspace, 
 		return nil, err
 	}
 	w.log = alsoTo(w.logs, o.Logger)
+	if err := w.beginBroker(); err != nil {
+		return nil, err
+	}
+	if err := w.read(); err != nil {
+		return nil, err
+	}
 	if err := w.listen(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.builtins(); err != nil {
+	var parts errgroup.Group
+	parts.Go(func() error { return w.admit(ctx) })
+	parts.Go(func() error { return w.assemble(ctx) })
+	if err := parts.Wait(); err != nil {
 		return nil, err
+	}
+	// From here on whoever asks sees every service, if only as pending.
+	w.apply(w.selected, w.supervisor.Observed())
+	return w, nil
+}
+
+// read reads the manifest, and what of it is to run.
+func (w *Workspace) read() error {
+	m, selection, err := w.options.Read()
+	if err != nil {
+		return err
+	}
+	m.UseDriver(w.options.Driver)
+	selected, err := m.Select(selection)
+	if err != nil {
+		return err
+	}
+	w.began, w.manifest, w.selected, w.selection = m, m, selected, selection
+	return nil
+}
+
+// assemble makes the parts beside the broker.
+func (w *Workspace) assemble(ctx context.Context) error {
+	if err := w.builtins(); err != nil {
+		return err
 	}
 	w.supervise()
 	if err := w.builder.Sweep(); err != nil {
 		w.log.Warn("what a build of an earlier mesh left is still there: " + err.Error())
 	}
 	if err := w.sweepMarked(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.join(ctx, w.selected); err != nil {
-		return nil, err
+		return err
 	}
-	if err := w.configure(ctx); err != nil {
-		return nil, err
-	}
-	// From here on whoever asks sees every service, if only as pending.
-	w.apply(w.selected, w.supervisor.Observed())
-	return w, nil
+	return w.configure(ctx)
 }
 
 // OwnLog is the name under which mesh's own warnings are in the logs.
@@ -185,9 +213,7 @@ func (w *Workspace) close() {
 	if w.links != nil {
 		w.links.shut()
 	}
-	if w.broker != nil {
-		w.broker.Shutdown()
-	}
+	w.closeBroker()
 	if err := w.closeContainers(w.containers.Load()); err != nil {
 		w.log.Warn(err.Error())
 	}

@@ -221,16 +221,60 @@ func openWorkspace(t *testing.T, text string) *Workspace {
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text), 0o600)
 	os.WriteFile(filepath.Join(dir, ".env"), []byte("FROM_FILE=secret value\nLEVEL=debug\n"), 0o600)
-	m, err := manifest.Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := Open(t.Context(), m, Options{State: openState(t, filepath.Join(dir, ".mesh")), Logger: slog.New(slog.DiscardHandler)})
+	w, err := openIn(t, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.close)
 	return w
+}
+
+// openIn opens the workspace of a folder, with all of its services.
+func openIn(t *testing.T, dir string) (*Workspace, error) {
+	t.Helper()
+	return Open(t.Context(), Options{State: openState(t, filepath.Join(dir, ".mesh")), Logger: slog.New(slog.DiscardHandler),
+		Read: func() (*manifest.Workspace, manifest.Selection, error) {
+			m, err := manifest.Load(dir)
+			return m, manifest.Selection{}, err
+		}})
+}
+
+// TestTheBrokerGivesWay: it has begun, at the port of the last run, when the manifest
+// gives that port to the gateway.
+func TestTheBrokerGivesWay(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mesh.yaml")
+	os.WriteFile(path, []byte(twoServices), 0o600)
+	before, err := openIn(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := before.brokerAddress()
+	before.close()
+	os.WriteFile(path, []byte(strings.Replace(twoServices, "127.0.0.1:0", address, 1)), 0o600)
+	after, err := openIn(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.close()
+	if after.urls["gateway"] != "http://"+address {
+		t.Errorf("the gateway listens at %s, not at %s", after.urls["gateway"], address)
+	}
+	if at := after.broker.Addr(); at == address || at != after.brokerAddress() || len(after.Moves()) != 1 || !strings.Contains(after.Moves()[0], "broker") {
+		t.Errorf("the broker is at %s, and told at %s: %q", at, after.brokerAddress(), after.Moves())
+	}
+	if err := after.broker.Publish(t.Context(), "api.done", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNothingIsLeftOfABadManifest: the broker began before it was read.
+func TestNothingIsLeftOfABadManifest(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte("version: 2\n"), 0o600)
+	if _, err := openIn(t, dir); err == nil || !strings.Contains(err.Error(), "version") {
+		t.Error(err)
+	}
 }
 
 func TestEnvironment(t *testing.T) {

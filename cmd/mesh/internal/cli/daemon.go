@@ -206,29 +206,36 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 	return d, nil
 }
 
-// open reads the manifests, which the client leaves to the daemon: of a thousand
-// services that takes a while.
-func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.State) error {
+func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.State) (err error) {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { process.Sweep(o.State) }) // which looks at every process of the machine
-	m, err := place{dir: o.Dir}.load()
-	sweeping.Wait()
-	if err != nil {
-		return err
-	}
-	selection, err := o.Wanted.of(m)
-	if err != nil {
-		return err
-	}
-	d.remarks = o.Wanted.remarks(m)
-	d.workspace, err = workspace.Open(ctx, m, workspace.Options{State: state, Gateway: o.Gateway, Selection: selection, Watch: o.Watch, Outside: o.Outside,
+	d.workspace, err = workspace.Open(ctx, workspace.Options{State: state, Gateway: o.Gateway, Watch: o.Watch, Outside: o.Outside,
 		Driver: o.Wanted.Driver, Run: o.Run, Isolated: o.Isolated, Generate: generateSaved,
+		Read: func() (*manifest.Workspace, manifest.Selection, error) {
+			defer sweeping.Wait() // what is left may have a port that is listened on next
+			return d.read(o)
+		},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
 	d.remarks.Warnings = append(d.remarks.Warnings, d.workspace.Moves()...)
 	return nil
+}
+
+// read reads the manifests, which the client leaves to the daemon: of a thousand
+// services that takes a while.
+func (d *daemon) read(o daemonOptions) (*manifest.Workspace, manifest.Selection, error) {
+	m, err := place{dir: o.Dir}.load()
+	if err != nil {
+		return nil, manifest.Selection{}, err
+	}
+	selection, err := o.Wanted.of(m)
+	if err != nil {
+		return nil, manifest.Selection{}, err
+	}
+	d.remarks = o.Wanted.remarks(m)
+	return m, selection, nil
 }
 
 // untilGone returns when the socket is not there any more, since nobody can reach
