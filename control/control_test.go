@@ -353,3 +353,23 @@ func TestTheSocketHasAHost(t *testing.T) {
 		}
 	}
 }
+
+// TestGather: until the time is over, or everything has come to rest.
+func TestGather(t *testing.T) {
+	queue := make(chan runtime.Event, 10)
+	queue <- runtime.Event{}
+	queue <- runtime.Event{Rest: true}
+	queue <- runtime.Event{}
+	if got := gather(runtime.Event{}, queue, nil); len(got) != 3 {
+		t.Errorf("to rest: %d", len(got))
+	}
+	over := make(chan time.Time)
+	close(over)
+	if got := gather(runtime.Event{Rest: true}, queue, nil); len(got) != 1 {
+		t.Errorf("at rest: %d", len(got))
+	}
+	<-queue
+	if got := gather(runtime.Event{}, queue, over); len(got) != 1 {
+		t.Errorf("over: %d", len(got))
+	}
+}

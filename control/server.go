@@ -226,8 +226,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		case e := <-events.C():
 			// What is sent is looked at as a whole: of many services, less often.
 			pause := gatherTime + gatherEach*time.Duration(len(now.Services))
-			time.Sleep(pause - time.Since(sent))
-			batch := gather(e, events.C())
+			batch := gather(e, events.C(), time.After(pause-time.Since(sent)))
 			if r.FormValue("newest") == "true" {
 				batch = newest(batch)
 			}
@@ -246,18 +245,19 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 // How long events are gathered: one message for what happens at one moment, soon
 // enough for the eye.
 const (
-	gatherTime = 5 * time.Millisecond
+	gatherTime = 15 * time.Millisecond
 	gatherEach = 20 * time.Microsecond // more, for each service
+	gatherMost = 1000                  // events
 )
 
-// gather is an event with those that follow it in the queue.
-func gather(first runtime.Event, queue <-chan runtime.Event) []runtime.Event {
+// gather is an event with those that follow it until the time is over, or everything
+// has come to rest: somebody may be waiting for that.
+func gather(first runtime.Event, queue <-chan runtime.Event, over <-chan time.Time) []runtime.Event {
 	batch := []runtime.Event{first}
-	for len(batch) < 1000 {
+	for last := first; !last.Rest && len(batch) < gatherMost; batch = append(batch, last) {
 		select {
-		case e := <-queue:
-			batch = append(batch, e)
-		default:
+		case last = <-queue:
+		case <-over:
 			return batch
 		}
 	}

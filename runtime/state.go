@@ -81,6 +81,9 @@ type Service struct {
 	Rejected   string `json:"rejected"`    // why that one did not become healthy, and an older one serves on; "" otherwise
 }
 
+// underWay reports that the service is on its way to what was asked of it.
+func (s Service) underWay() bool { return s.Building || s.Changing }
+
 // BuildProgress is what the build under way is at, in words; "" when there is none.
 func (s Service) BuildProgress() string {
 	switch {
@@ -165,6 +168,7 @@ type Event struct {
 	Instance *Instance `json:"instance,omitempty"`
 	Removed  bool      `json:"removed,omitempty"` // the instance is gone
 	Service  *Service  `json:"service,omitempty"`
+	Rest     bool      `json:"-"` // it ends the last build or change that was under way
 }
 
 // Row names what the event is about: of two events of a row the later one says

@@ -16,7 +16,10 @@ const eventQueue = 1024
 // table holds the copies that everybody else sees.
 type table struct {
 	topic broadcast.Topic[Event]
-	rows  map[string]*row // by service; guarded by topic
+
+	// Guarded by topic.
+	rows     map[string]*row // by service
+	underWay int             // services that are
 }
 
 // row is one service and its instances.
@@ -43,13 +46,28 @@ func (t *table) row(name string) *row {
 func (t *table) change(name string, change func(*row) (Event, bool)) {
 	t.topic.Update(func() (Event, bool) {
 		r := t.row(name)
+		was := r.service.underWay()
 		event, changed := change(r)
+		event.Rest = t.comesToRest(was, r.service.underWay())
 		if changed {
 			r.wake()
 		}
 		t.drop(name, r)
 		return event, changed
 	})
+}
+
+// comesToRest counts a service that was and is under way, or not, and reports whether
+// it is the last that is not any more; the topic is held.
+func (t *table) comesToRest(was, is bool) bool {
+	switch {
+	case is && !was:
+		t.underWay++
+	case was && !is:
+		t.underWay--
+		return t.underWay == 0
+	}
+	return false
 }
 
 func (r *row) wake() {
