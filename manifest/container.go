@@ -165,8 +165,10 @@ func reachesSocket(name string) bool {
 // bounds checks what a container may reach and use.
 func (c *checker) bounds() {
 	s := c.s
-	if _, err := reference.ParseAnyReference(s.Image); s.Image != "" && err != nil {
-		c.fail([]any{"image"}, "%q is no name of an image: %v", s.Image, err)
+	if s.Image != "" {
+		if _, err := reference.ParseAnyReference(s.Image); err != nil {
+			c.fail([]any{"image"}, "%q is no name of an image: %v", s.Image, err)
+		}
 	}
 	for i, text := range s.Volumes {
 		v, err := ParseVolume(text)

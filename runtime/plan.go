@@ -75,10 +75,12 @@ type ObservedService struct {
 }
 
 // SpecHash identifies everything in a manifest that an instance is started with.
-// What the gateway, a scale or a selection changes is not part of it.
+// What the gateway, a scale, a selection or what is watched changes is not part of it,
+// nor is what it waits for: it has waited.
 func SpecHash(s *manifest.Service) string {
 	spec := *s
 	spec.Routes, spec.Replicas, spec.Smoke, spec.References, spec.Owner, spec.Profiles = nil, nil, nil, nil, "", nil
+	spec.DependsOn, spec.Watch = nil, nil
 	data, err := json.Marshal(spec)
 	if err != nil {
 		panic(fmt.Sprintf("runtime: a manifest that is no JSON: %v", err))

@@ -72,6 +72,9 @@ func TestPlan(t *testing.T) {
 		}(), "replace  b (its .env changed)"},
 		{"routes restart nothing", []*manifest.Service{a, svc("b", func(s *manifest.Service) { s.Routes = []manifest.Route{{Path: "/x"}} }), c}, seen(a, b, c),
 			"nothing to do"},
+		{"what is watched and waited for replaces nothing", []*manifest.Service{a, svc("b", func(s *manifest.Service) {
+			s.Watch, s.DependsOn = []string{"*.tmpl"}, manifest.Dependencies{"c": manifest.Started}
+		}), c}, seen(a, b, c), "nothing to do"},
 		{"a cycle ends", []*manifest.Service{svc("x", after(manifest.Dependencies{"y": manifest.Started})), svc("y", after(manifest.Dependencies{"x": manifest.Started}))}, nil,
 			"start    y after x started (not running)\nstart    x after y started (not running)"},
 		{"what is no program that stays", []*manifest.Service{

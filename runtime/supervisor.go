@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -156,6 +157,26 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 		}
 	}
 	s.builds.request(build, false)
+	for _, svc := range services {
+		s.adopt(svc)
+	}
+}
+
+// adopt gives a service that the plan leaves alone what its manifest says now of its
+// next start.
+func (s *Supervisor) adopt(svc *manifest.Service) {
+	u, err := s.unit(svc.Name)
+	if err != nil {
+		return // not part of what runs
+	}
+	if was := u.manifest(); was == svc || SpecHash(was) != SpecHash(svc) || reflect.DeepEqual(was, svc) {
+		return
+	}
+	u.tell(func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.service = svc
+	})
 }
 
 func (s *Supervisor) requestBuild(services []*manifest.Service, hold bool) {
@@ -236,7 +257,7 @@ func (s *Supervisor) built(from *manifest.Service, a Artifact, err error) {
 		return // removed meanwhile
 	}
 	u.tell(func() {
-		if u.service == from {
+		if u.service == from || SpecHash(u.service) == SpecHash(from) {
 			u.accept(a, err)
 		}
 	})

@@ -223,6 +223,39 @@ func TestStartsInOrder(t *testing.T) {
 	}
 }
 
+// TestWhatItWaitsForReplacesNothing: a service that runs runs on, and one that waits
+// waits for what the manifest says now.
+func TestWhatItWaitsForReplacesNothing(t *testing.T) {
+	r := newRig(t)
+	r.build.set("db", r.program("-ready-after", "1h"))
+	r.build.set("app", r.program())
+	r.build.set("other", r.program())
+	db, other := svc("db", nil), svc("other", nil)
+	waits := func(s *manifest.Service) { s.DependsOn = manifest.Dependencies{"db": manifest.Healthy} }
+	r.apply(db, svc("app", waits), other)
+	r.until("app waits for db", func(s Snapshot) bool { return strings.HasPrefix(reason(s.Of("app")), "waits for db") })
+	before := r.state("other", Healthy)
+	free, now := svc("app", nil), svc("other", waits)
+	free.Health, now.Health = db.Health, db.Health
+	plan := NewPlan([]*manifest.Service{db, free, now}, r.Observed())
+	if len(plan) != 0 {
+		t.Errorf("%v", plan)
+	}
+	r.Apply(plan, []*manifest.Service{db, free, now})
+	r.state("app", Healthy)
+	if after := r.state("other", Healthy); after.PID != before.PID {
+		t.Error("other was replaced")
+	}
+}
+
+// reason is why the first of instances is in its state.
+func reason(instances []Instance) string {
+	if len(instances) == 0 {
+		return ""
+	}
+	return instances[0].Reason
+}
+
 func TestCrashLoopFailsWithAReason(t *testing.T) {
 	r := newRig(t)
 	r.build.set("app", r.program("-exit-after", "0s", "-exit-code", "3"))
