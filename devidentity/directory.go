@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/ebef7166/mesh/internal/oidc"
 )
@@ -108,9 +107,8 @@ func (d *directory) addClient(c *Client) error {
 // plain refuses names that could not travel unchanged in a header: they end
 // up in X-Forwarded-User and, joined by commas, X-Forwarded-Groups.
 func plain(what, name string) error {
-	bad := func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == ',' }
-	if name == "" || len(name) > 200 || strings.ContainsFunc(name, bad) {
-		return fmt.Errorf("identity: the %s %q must have 1 to 200 letters and no space, comma or control character", what, name)
+	if !oidc.PlainName(name) {
+		return fmt.Errorf("identity: the %s %q must have 1 to %d letters and no space, comma or control character", what, name, oidc.MostName)
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func (l *loader) checkClient(i int, client Client) {
 }
 
 func (l *loader) plain(at []any, name string) {
-	if !plainName(name) {
+	if !oidc.PlainName(name) {
 		l.problems = append(l.problems, l.source.problem(at, "%q is no name: it has 1 to 200 characters, and no space, comma or control character among them", name))
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"golang.org/x/mod/modfile"
 
@@ -173,12 +172,4 @@ func (l *loader) checkWork() {
 				Message: "there is no module in " + use.Path + " any more: remove this line"})
 		}
 	}
-}
-
-// plainName reports whether a name can travel in a header unchanged, as those of
-// users, roles and clients do.
-func plainName(name string) bool {
-	return name != "" && len(name) <= 200 && !strings.ContainsFunc(name, func(r rune) bool {
-		return unicode.IsControl(r) || unicode.IsSpace(r) || r == ','
-	})
 }

@@ -8,7 +8,19 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 )
+
+// MostName bounds names of users, roles and clients, in bytes.
+const MostName = 200
+
+// PlainName reports whether something may be the name of a user, a role or a client:
+// names stand in lists with commas and in headers.
+func PlainName(name string) bool {
+	return name != "" && len(name) <= MostName && !strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.IsSpace(r) || r == ','
+	})
+}
 
 // MostClaims bounds the claims of a user, in bytes of JSON: a token of more than 16 KiB
 // is refused.
