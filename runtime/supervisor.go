@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 
@@ -162,14 +161,13 @@ func (s *Supervisor) Apply(plan Plan, services []*manifest.Service) {
 	}
 }
 
-// adopt gives a service that the plan leaves alone what its manifest says now of its
-// next start.
+// adopt gives a service that the plan leaves alone what it waits for from now on.
 func (s *Supervisor) adopt(svc *manifest.Service) {
 	u, err := s.unit(svc.Name)
 	if err != nil {
 		return // not part of what runs
 	}
-	if was := u.manifest(); was == svc || SpecHash(was) != SpecHash(svc) || reflect.DeepEqual(was, svc) {
+	if was := u.manifest(); maps.Equal(was.DependsOn, svc.DependsOn) || SpecHash(was) != SpecHash(svc) {
 		return
 	}
 	u.tell(func() {
@@ -273,16 +271,18 @@ func (s *Supervisor) unit(name string) (*unit, error) {
 }
 
 func (s *Supervisor) each(names []string, do func(*unit)) error {
-	var units []*unit
+	units := map[string]*unit{}
+	var services []*manifest.Service
 	for _, name := range names {
 		u, err := s.unit(name)
 		if err != nil {
 			return err
 		}
-		units = append(units, u)
+		units[name] = u
+		services = append(services, u.manifest())
 	}
-	for _, u := range units {
-		do(u)
+	for _, svc := range inOrder(services) { // so that what one waits for has been told
+		do(units[svc.Name])
 	}
 	return nil
 }

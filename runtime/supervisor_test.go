@@ -256,6 +256,41 @@ func reason(instances []Instance) string {
 	return instances[0].Reason
 }
 
+// TestStartsInOrderAgain after everything was stopped, and without what still is.
+func TestStartsInOrderAgain(t *testing.T) {
+	r := newRig(t)
+	r.build.set("db", r.program("-ready-after", "300ms"))
+	r.build.set("app", r.program())
+	r.apply(svc("db", nil), svc("app", func(s *manifest.Service) { s.DependsOn = manifest.Dependencies{"db": manifest.Healthy} }))
+	r.state("app", Healthy)
+	ask := func(do func(...string) error, names ...string) {
+		t.Helper()
+		if err := do(names...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(r.Stop, "app", "db")
+	r.state("app", Exited)
+	r.state("db", Exited)
+	ask(r.Start, "app", "db")
+	r.until("app is healthy again", func(s Snapshot) bool {
+		healthy := func(i Instance) bool { return i.State == Healthy }
+		app, db := slices.ContainsFunc(s.Of("app"), healthy), slices.ContainsFunc(s.Of("db"), healthy)
+		if app && !db {
+			t.Error("app is healthy before db")
+		}
+		return app
+	})
+	ask(r.Stop, "app", "db")
+	r.until("both are stopped", func(s Snapshot) bool {
+		return !slices.ContainsFunc(s.Instances, func(i Instance) bool { return i.State.Running() })
+	})
+	ask(r.Start, "app")
+	r.until("app runs without db", func(s Snapshot) bool {
+		return slices.ContainsFunc(s.Of("app"), func(i Instance) bool { return i.State == Healthy })
+	})
+}
+
 func TestCrashLoopFailsWithAReason(t *testing.T) {
 	r := newRig(t)
 	r.build.set("app", r.program("-exit-after", "0s", "-exit-code", "3"))

@@ -251,7 +251,7 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 		}
 		return
 	}
-	if len(u.instances) == 0 && !u.service.External() && !u.awaitDependencies(work) {
+	if u.live() == 0 && !u.service.External() && !u.awaitDependencies(work) {
 		return
 	}
 	if u.task() && !u.made() && u.building() {
@@ -308,13 +308,13 @@ func (u *unit) awaitDependencies(work context.Context) bool {
 }
 
 // unmet are the dependencies that have not reached their condition, in words.
-// One that is not part of this run is not waited for.
+// One that is not part of this run, or was stopped by a person, is not waited for.
 func unmet(s *manifest.Service, now Snapshot) []string {
 	var missing []string
 	for _, dep := range slices.Sorted(maps.Keys(s.DependsOn)) {
 		condition := s.DependsOn[dep]
 		service, known := now.Service(dep)
-		if known && !Reached(service, now.Of(dep), condition) {
+		if known && !service.Stopped && !Reached(service, now.Of(dep), condition) {
 			missing = append(missing, dep+" to be "+string(condition)+troubled(now.Of(dep)))
 		}
 	}
