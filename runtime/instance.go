@@ -326,12 +326,13 @@ func (in *instance) enter() {
 		return
 	}
 	in.entered = true
-	// First the traffic, then the word: who hears that it is healthy may call it.
+	// First the traffic, then the word: who hears that it is healthy may call it, or
+	// have it replaced, which only what is ready waits for.
 	healthy := in.view
 	healthy.State, healthy.Reason = Healthy, ""
 	in.sup.endpoints.Add(healthy)
-	in.to(Healthy, "")
 	in.first.Do(func() { close(in.ready) })
+	in.to(Healthy, "")
 }
 
 // leave takes no new traffic.

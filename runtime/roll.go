@@ -45,6 +45,7 @@ func (r *roll) roll(work context.Context) {
 	if len(keep) == 0 {
 		r.fill()
 		r.trim(work)
+		r.stopEach(work, r.stale()) // those that drain: they are swept when they have ended
 		return
 	}
 	r.swap(work, keep)

@@ -91,8 +91,9 @@ func (f *fakeBuild) Environ(_ *manifest.Service, instance, address string) ([]st
 
 // recorder notes what the endpoints were told.
 type recorder struct {
-	mu  sync.Mutex
-	log []string
+	mu    sync.Mutex
+	log   []string
+	drain time.Duration // what it takes
 }
 
 func (r *recorder) note(format string, args ...any) {
@@ -105,6 +106,7 @@ func (r *recorder) Add(i Instance)    { r.note("add %s", i.Instance) }
 func (r *recorder) Remove(i Instance) { r.note("remove %s", i.Instance) }
 func (r *recorder) Drain(_ context.Context, i Instance, _ time.Duration) {
 	r.note("drain %s", i.Instance)
+	time.Sleep(r.drain)
 }
 
 func (r *recorder) String() string {
@@ -541,6 +543,19 @@ func TestThereIsAlwaysAnInstanceOrChange(t *testing.T) {
 	}
 	close(done)
 	looking.Wait()
+}
+
+// TestWhatDrainsIsForgotten when it has ended, also where it was started again before.
+func TestWhatDrainsIsForgotten(t *testing.T) {
+	r := newRig(t)
+	r.ends.drain = 200 * time.Millisecond
+	r.build.set("app", r.program())
+	r.apply(svc("app", nil))
+	r.state("app", Healthy)
+	if err := errors.Join(r.Stop("app"), r.Start("app")); err != nil {
+		t.Fatal(err)
+	}
+	r.alone(func(i Instance) bool { return i.Instance == "app-2" })
 }
 
 func TestStopStartScaleRemove(t *testing.T) {

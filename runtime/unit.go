@@ -35,6 +35,7 @@ type unit struct {
 	spec     string
 	replicas int
 	stopped  bool
+	rested   bool // it was stopped, and has not begun anew
 	quiet    bool // mesh ends: nothing is drained
 	removed  bool
 	restarts int
@@ -148,6 +149,7 @@ func (u *unit) anyFailed() bool {
 }
 
 func (u *unit) restart() {
+	u.rested = u.rested || u.stopped
 	u.stopped, u.rejected = false, generation{}
 	u.restarts++
 	u.sup.table.service(u.name, func(s *Service) { s.Stopped, s.Rejected = false, "" })
@@ -251,9 +253,10 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 		}
 		return
 	}
-	if u.live() == 0 && !u.service.External() && !u.awaitDependencies(work) {
+	if u.begins() && !u.awaitDependencies(work) {
 		return
 	}
+	u.rested = false
 	if u.task() && !u.made() && u.building() {
 		return // it runs once: from what is being saved
 	}
@@ -275,6 +278,12 @@ func (u *unit) forget() {
 			u.sup.table.remove(u.name, i.Instance)
 		}
 	}
+}
+
+// begins reports that the service is started for the first time, or anew after it was
+// stopped; one that is replaced, or starts again by itself, waits for nothing.
+func (u *unit) begins() bool {
+	return !u.service.External() && (len(u.instances) == 0 || u.rested && u.live() == 0)
 }
 
 func (u *unit) unbuilt() {
