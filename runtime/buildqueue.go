@@ -11,7 +11,9 @@ import (
 // buildQueue runs one build at a time. A newer request ends the build under way;
 // what that had not reported yet is built together with the newer. But a build
 // command that was ended so is not ended again by a request for its own service:
-// what it writes may be the cause. A request may ask to hold the results until
+// what it writes may be the cause; and after many that were ended in a row one is let
+// finish, or steady saves of one service would keep another's from ever being built. A
+// request may ask to hold the results until
 // release: what is being saved may not be complete.
 type buildQueue struct {
 	builder Builder
@@ -21,9 +23,13 @@ type buildQueue struct {
 	mu      sync.Mutex
 	pending map[string]*manifest.Service
 	cancel  context.CancelFunc // of the build under way; nil: none
+	row     int                // builds that were ended since one was through
 	ended   map[string]bool    // services whose build command was ended and has not been through since
 	held    chan struct{}      // closed by release; nil: nothing is held
 }
+
+// mostEnded is how many builds in a row may be ended for a newer one.
+const mostEnded = 8
 
 func newBuildQueue(b Builder, report func(*manifest.Service, Artifact, error)) *buildQueue {
 	return &buildQueue{builder: b, report: report, wake: make(chan struct{}, 1), pending: map[string]*manifest.Service{}, ended: map[string]bool{}}
@@ -44,7 +50,7 @@ func (q *buildQueue) request(services []*manifest.Service, hold bool) {
 	if len(q.pending) == 0 {
 		return
 	}
-	if q.cancel != nil && slices.ContainsFunc(services, func(s *manifest.Service) bool { return !q.ended[s.Name] }) {
+	if q.cancel != nil && q.row < mostEnded && slices.ContainsFunc(services, func(s *manifest.Service) bool { return !q.ended[s.Name] }) {
 		q.cancel()
 	}
 	select {
@@ -118,6 +124,9 @@ func (q *buildQueue) build(ctx context.Context) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.cancel = nil
+	if q.row++; len(batch) == 0 {
+		q.row = 0
+	}
 	for name, s := range batch { // unreported: the build was ended
 		q.ended[name] = !s.Build.Empty()
 		if q.pending[name] == nil {

@@ -51,3 +51,25 @@ func TestABuildCommandIsEndedOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestSteadySavesOfOneKeepNoOtherFromBeingBuilt: each ends the build under way.
+func TestSteadySavesOfOneKeepNoOtherFromBeingBuilt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &slowBuilder{}
+		built := map[string]int{}
+		q := newBuildQueue(b, func(s *manifest.Service, _ Artifact, _ error) { built[s.Name]++ })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); q.run(ctx) }()
+		q.request([]*manifest.Service{{Name: "a", Go: "."}}, false)
+		for range 40 {
+			time.Sleep(500 * time.Millisecond)
+			q.request([]*manifest.Service{{Name: "b", Go: "."}}, false)
+		}
+		cancel()
+		<-ended
+		if built["a"] != 1 || built["b"] < 2 {
+			t.Errorf("%v of %v", built, b.ends)
+		}
+	})
+}

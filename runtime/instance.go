@@ -349,7 +349,7 @@ func (in *instance) end(ctx context.Context, running Running) {
 	served := in.entered
 	in.leave()
 	stop := in.service.Stop
-	if in.drain && served {
+	if served && in.stopped() && in.drain { // which is set when it was told to stop, and not where all ends
 		in.sup.endpoints.Drain(ctx, in.view, stop.Drain.Or(manifest.DefaultDrain))
 	}
 	running.Stop(ctx, stopSignal(stop), stop.Grace.Or(manifest.DefaultGrace))

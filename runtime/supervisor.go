@@ -245,6 +245,20 @@ func (s *Supervisor) remove(name string) {
 	}
 }
 
+// clear drops what the table says of a service that is gone, rows of instances that
+// never were included; not where another of its name has come.
+func (s *Supervisor) clear(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.units[name] != nil {
+		return
+	}
+	for _, i := range s.table.of(name) {
+		s.table.remove(name, i.Instance)
+	}
+	s.table.removeService(name)
+}
+
 func (s *Supervisor) scaleTo(svc *manifest.Service) { _ = s.Scale(svc.Name, svc.Instances()) }
 
 // built hands a finished build to its service. What was built from a manifest that is
@@ -291,7 +305,7 @@ func (s *Supervisor) each(names []string, do func(*unit)) error {
 // below it returns once the service has been told; the error is for a name that
 // is not known, and then nothing was told.
 func (s *Supervisor) Start(names ...string) error {
-	return s.each(names, func(u *unit) { s.again(u, u.idle) })
+	return s.each(names, func(u *unit) { s.some(u); s.again(u, u.idle) })
 }
 
 // Stop stops services; they stay stopped until Start.
@@ -302,7 +316,15 @@ func (s *Supervisor) Stop(names ...string) error {
 // Restart replaces every instance by a new one of the same code. A task is run once
 // more, from the newest code: saves do not build it.
 func (s *Supervisor) Restart(names ...string) error {
-	return s.each(names, func(u *unit) { s.again(u, func() bool { return true }) })
+	return s.each(names, func(u *unit) { s.some(u); s.again(u, func() bool { return true }) })
+}
+
+// some gives a service that was scaled to 0 as many instances as its manifest says, or
+// one: it is to run.
+func (s *Supervisor) some(u *unit) {
+	if now, _ := s.Look(u.name).Service(u.name); now.Replicas == 0 {
+		_ = s.Scale(u.name, max(u.manifest().Instances(), 1)) // both are numbers that it takes
+	}
 }
 
 // again starts a service anew where due says so, on the unit's goroutine.

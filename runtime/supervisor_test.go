@@ -545,6 +545,20 @@ func TestThereIsAlwaysAnInstanceOrChange(t *testing.T) {
 	looking.Wait()
 }
 
+// TestNothingStaysOfWhatNeverRan when it is removed: what did not build, and what waited.
+func TestNothingStaysOfWhatNeverRan(t *testing.T) {
+	r := newRig(t)
+	r.build.set("broken", errors.New("syntax error"))
+	r.build.set("waits", r.program())
+	r.build.set("slow", r.program("-ready-after", "1h"))
+	slow := svc("slow", nil)
+	r.apply(slow, svc("broken", nil), svc("waits", func(s *manifest.Service) { s.DependsOn = manifest.Dependencies{"slow": manifest.Healthy} }))
+	r.state("broken", Failed)
+	r.until("waits waits", func(s Snapshot) bool { return strings.HasPrefix(reason(s.Of("waits")), "waits for slow") })
+	r.apply(slow)
+	r.until("slow alone", func(s Snapshot) bool { return len(s.Services) == 1 && len(s.Instances) == 1 })
+}
+
 // TestWhatDrainsIsForgotten when it has ended, also where it was started again before.
 func TestWhatDrainsIsForgotten(t *testing.T) {
 	r := newRig(t)

@@ -103,7 +103,7 @@ func (u *unit) run(ctx context.Context) {
 			return
 		}
 	}
-	u.sup.table.removeService(u.name)
+	u.sup.clear(u.name)
 }
 
 // await returns after a command has run, or, for a unit that is to go, when its
@@ -243,7 +243,7 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 		if u.removed {
 			u.forget()
 		} else if len(u.instances) == 0 {
-			u.placeholders(Exited, "stopped")
+			u.placeholders(Exited, u.none())
 		}
 		return
 	}
@@ -262,6 +262,14 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 	}
 	r := &roll{unit: u, ctx: ctx, wg: wg}
 	r.roll(work)
+}
+
+// none is why nothing of the service runs.
+func (u *unit) none() string {
+	if u.stopped {
+		return "stopped"
+	}
+	return "scaled to 0"
 }
 
 // forget drops what is left of the instances of a removed service.
@@ -283,7 +291,15 @@ func (u *unit) forget() {
 // begins reports that the service is started for the first time, or anew after it was
 // stopped; one that is replaced, or starts again by itself, waits for nothing.
 func (u *unit) begins() bool {
-	return !u.service.External() && (len(u.instances) == 0 || u.rested && u.live() == 0)
+	if u.service.External() {
+		return false
+	}
+	for _, in := range u.instances {
+		if !in.stopped() || !u.rested {
+			return false // one that has not been told to stop yet is replaced
+		}
+	}
+	return true
 }
 
 func (u *unit) unbuilt() {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ebef7166/mesh/devgateway"
 	"github.com/ebef7166/mesh/manifest"
@@ -74,12 +75,18 @@ func leaveAsSet(observed runtime.Observed, was, now *manifest.Workspace) {
 }
 
 // RunTask runs a task once more, or for the first time where it is not part of
-// this run. It returns once the task has been told.
+// this run. It returns once the task has been told. One that is under way is left alone,
+// with an error: a migration runs to its end.
 func (w *Workspace) RunTask(ctx context.Context, name string) error {
 	m := w.Manifest()
 	task, ok := m.Service(name)
 	if !ok {
 		return &manifest.UnknownService{Name: name, Known: m.Names()}
+	}
+	for _, i := range w.supervisor.Look(name).Instances {
+		if i.State.Running() && i.StartedAt != nil {
+			return fmt.Errorf("%s runs already, since %s: mesh wait %[1]s --for completed waits for its end, mesh restart %[1]s begins it anew", name, i.StartedAt.Format(time.TimeOnly))
+		}
 	}
 	if slices.Contains(w.running(), task) {
 		return w.supervisor.Restart(name) // which builds it first

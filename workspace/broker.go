@@ -1,8 +1,10 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -27,7 +29,7 @@ func (w *Workspace) beginBroker() error {
 		w.broker, err = devbroker.Start(config)
 		return err
 	})
-	go w.brokerBegun()
+	go func() { _ = w.brokerBegun() }() // admit tells how it went
 	return nil
 }
 
@@ -50,10 +52,29 @@ func (w *Workspace) closeBroker() {
 // brokerAddress is where the broker listens on this machine: host:port.
 func (w *Workspace) brokerAddress() string { return strings.TrimPrefix(w.urls["broker"], "nats://") }
 
-// hasPort reports whether the broker, which began before the manifest was read, takes
-// the port of an address that the manifest fixes.
-func (w *Workspace) hasPort(address string) bool {
-	_, fixed, _ := net.SplitHostPort(address) // one that is none has no port
-	_, taken, _ := net.SplitHostPort(w.brokerAddress())
-	return fixed == taken
+// fixPorts leaves the ports that the manifest fixes to whom it gives them. The broker
+// began before they were known: where it has one of them, it begins anew at another.
+func (w *Workspace) fixPorts() error {
+	fixed := map[int]bool{}
+	if !w.options.Isolated {
+		fixed[portOf(cmp.Or(w.options.Gateway, w.manifest.Gateway.Address))] = true
+		for _, s := range w.selected {
+			if s.KeepsPort() {
+				fixed[s.Port] = true
+			}
+		}
+	}
+	w.state.Fix(fixed)
+	if !fixed[portOf(w.brokerAddress())] {
+		return nil
+	}
+	w.closeBroker()
+	return w.beginBroker()
+}
+
+// portOf is the port of an address; 0 where it has none.
+func portOf(address string) int {
+	_, text, _ := net.SplitHostPort(address)
+	port, _ := strconv.Atoi(text)
+	return port
 }

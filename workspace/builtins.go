@@ -31,11 +31,6 @@ func (w *Workspace) listen(ctx context.Context) error {
 		return err
 	}
 	w.took("gateway", ln)
-	if w.brokerBegun == nil { // it gave way
-		if err := w.beginBroker(); err != nil {
-			return err
-		}
-	}
 	w.urls["gateway"] = w.gatewayURL(ln.Addr().String()) // people's, not services'
 	names := []string{"registry", "telemetry"}
 	if w.urls["identity"] = w.manifest.Identity.Issuer; w.urls["identity"] == "" {
@@ -70,9 +65,6 @@ func (w *Workspace) listenGateway(ctx context.Context) (net.Listener, error) {
 	}
 	if address == "" {
 		address = w.manifest.Gateway.Address
-	}
-	if w.hasPort(address) {
-		w.closeBroker() // listen begins it anew
 	}
 	var config net.ListenConfig
 	ln, err := config.Listen(ctx, "tcp", address)
@@ -152,9 +144,18 @@ func (w *Workspace) supervise() {
 	env := environment{ws: w, ports: &w.ports}
 	w.builder = &build.Builder{Dir: w.manifest.Dir, Bin: w.state.Path("bin"), Logs: w.logs, Environment: env, Processes: w.processes,
 		Images:   func() build.Images { return w.containers.Load() },
-		Progress: func(service, text string) { w.supervisor.Progress(service, text) }}
+		Progress: func(service, text string) { w.supervisor.Progress(service, text) },
+		InUse:    w.versions}
 	w.supervisor = runtime.New(runtime.Options{Logs: w.logs, Endpoints: w.endpoints, Environment: env, Builder: w.builder,
 		Processes: runtime.Processes{Driver: w.processes}, Containers: func() runtime.Driver { return w.containers.Load() }})
+}
+
+// versions are those of a service's instances.
+func (w *Workspace) versions(service string) (versions []string) {
+	for _, i := range w.supervisor.Look(service).Instances {
+		versions = append(versions, i.Version)
+	}
+	return versions
 }
 
 // serve starts the built-ins' servers.

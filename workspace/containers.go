@@ -123,7 +123,7 @@ func (w *Workspace) closeContainers(c *containers) error {
 	if err != nil {
 		return fmt.Errorf("remove the containers: %w; the next mesh up or mesh down does", err)
 	}
-	return unmark(w.state.Dir)
+	return unmarkRun(w.state.Dir, w.options.Run)
 }
 
 // Subnet of the last run's bridge.

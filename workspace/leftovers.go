@@ -49,6 +49,15 @@ func SweepRun(ctx context.Context, state, run string) error {
 	if err := container.SweepRun(ctx, run); err != nil {
 		return err
 	}
+	return unmarkRun(state, run)
+}
+
+// unmarkRun says that nothing of a run is left: what a newer one has marked meanwhile
+// is its own.
+func unmarkRun(state, run string) error {
+	if markedBy(state) != run {
+		return nil
+	}
 	return unmark(state)
 }
 

@@ -3,6 +3,7 @@ package workspace
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -41,7 +42,7 @@ func (s *State) Listen(what string) (net.Listener, *Moved, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := s.kept.Ports[what]
-	if kept != 0 {
+	if kept != 0 && !s.fixed[kept] {
 		if ln, err := listen(kept); err == nil {
 			return ln, nil, nil
 		}
@@ -52,6 +53,13 @@ func (s *State) Listen(what string) (net.Listener, *Moved, error) {
 	}
 	s.kept.Ports[what], s.dirty = port, true
 	return ln, moved(what, kept, port), nil
+}
+
+// Fix has Listen leave ports alone that the manifest gives to somebody.
+func (s *State) Fix(ports map[int]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fixed = ports
 }
 
 // ListenBoth is Listen for TCP and for the UDP port of the same number.
@@ -85,7 +93,10 @@ func listen(port int) (net.Listener, error) {
 
 // listenFree tries ports that nobody has kept; s.mu is held.
 func (s *State) listenFree() (net.Listener, int, error) {
-	taken := map[int]bool{}
+	taken := maps.Clone(s.fixed)
+	if taken == nil {
+		taken = map[int]bool{}
+	}
 	for _, port := range s.kept.Ports {
 		taken[port] = true
 	}

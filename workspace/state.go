@@ -32,6 +32,7 @@ type State struct {
 	Dir string // absolute, 0700
 
 	mu    sync.Mutex
+	fixed map[int]bool // ports that the manifest fixes
 	kept  kept
 	dirty bool     // kept has something that the file has not
 	lock  *os.File // held while it is open

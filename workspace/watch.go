@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,12 +24,13 @@ import (
 // watch rebuilds what a save affects until ctx ends, in the workspace's folder
 // and in those of services and their modules that lie elsewhere.
 func (w *Workspace) watch(ctx context.Context) error {
+	since := w.opened
 	for ctx.Err() == nil {
 		roots := w.watched()
 		trees, cancel := context.WithCancel(ctx)
 		var watching sync.WaitGroup
 		for _, root := range roots {
-			tree := &watch.Tree{Root: root, Ignore: w.ignoredIn(root, roots), Keep: w.kept}
+			tree := &watch.Tree{Root: root, Ignore: w.ignoredIn(root, roots), Keep: w.kept, Since: since}
 			changed := func() {
 				if !slices.Equal(w.watched(), roots) {
 					cancel() // a manifest moved a service
@@ -37,6 +39,7 @@ func (w *Workspace) watch(ctx context.Context) error {
 			watching.Go(func() { w.follow(trees, tree, changed) })
 		}
 		<-trees.Done()
+		since = time.Now()
 		cancel()
 		watching.Wait()
 	}
@@ -346,7 +349,7 @@ func watches(s *manifest.Service, path string) bool {
 		return false // what it runs is made elsewhere
 	}
 	if s.Go != "" {
-		return !strings.HasSuffix(rel, "_test.go") && !strings.HasSuffix(rel, ".md")
+		return !strings.HasSuffix(rel, "_test.go") && (!strings.HasSuffix(rel, ".md") || embedded(&gomod.Module{Dir: cmp.Or(gomod.Root(s.Dir), s.Dir)}, path))
 	}
 	return true
 }

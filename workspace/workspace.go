@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,6 +50,7 @@ type Workspace struct {
 	options Options
 	state   *State
 	log     *slog.Logger
+	opened  time.Time // before the manifests were read
 
 	began *manifest.Workspace // what Open was given
 
@@ -93,7 +95,7 @@ type Workspace struct {
 // Open starts the built-ins of a workspace: they listen when it returns. Run
 // makes them serve and starts the services. An error leaves nothing behind.
 func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
-	w := &Workspace{options: o, state: o.State, log: o.Logger,
+	w := &Workspace{options: o, state: o.State, log: o.Logger, opened: time.Now(),
 		urls: map[string]string{}, listeners: map[string]net.Listener{}, serving: newServing(), processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
 	defer func() {
 		if err != nil {
@@ -108,6 +110,9 @@ func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
 		return nil, err
 	}
 	if err := w.read(); err != nil {
+		return nil, err
+	}
+	if err := w.fixPorts(); err != nil {
 		return nil, err
 	}
 	if err := w.listen(ctx); err != nil {

@@ -268,6 +268,33 @@ func TestTheBrokerGivesWay(t *testing.T) {
 	}
 }
 
+// TestABuiltInGivesWay to a service's fixed port, the broker too.
+func TestABuiltInGivesWay(t *testing.T) {
+	for _, what := range []string{"broker", "registry"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "mesh.yaml")
+		os.WriteFile(path, []byte(twoServices), 0o600)
+		before, err := openIn(t, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := before.state.kept.Ports[what]
+		before.close()
+		os.WriteFile(path, []byte(strings.Replace(twoServices, "port: 19417", fmt.Sprint("port: ", port), 1)), 0o600)
+		after, err := openIn(t, dir)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if ports := after.FixedPorts(); len(ports) != 1 || ports[0].URL != fmt.Sprint("http://127.0.0.1:", port) {
+			t.Errorf("%s: %+v", what, ports)
+		}
+		if moves := after.Moves(); len(moves) != 1 || !strings.Contains(moves[0], what) {
+			t.Errorf("%s: %q", what, moves)
+		}
+		after.close()
+	}
+}
+
 // TestNothingIsLeftOfABadManifest: the broker began before it was read.
 func TestNothingIsLeftOfABadManifest(t *testing.T) {
 	dir := t.TempDir()

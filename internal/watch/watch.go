@@ -35,6 +35,9 @@ type Tree struct {
 	Ignore func(path string, dir bool) bool
 	// Keep reports what counts although a .gitignore names it. Nil: nothing.
 	Keep func(path string, dir bool) bool
+	// Since is when what is there began to count: files that were written later, but
+	// before their folder was watched, are told first. Zero: none are.
+	Since time.Time
 
 	git      gitignores
 	watcher  *fsnotify.Watcher
@@ -61,7 +64,11 @@ func (t *Tree) Run(ctx context.Context, to Changes) error {
 	if err := t.add(t.Root, false); err != nil {
 		return err
 	}
+	t.Since = time.Time{} // from here on there are events
 	var early, quiet, ceiling <-chan time.Time
+	if len(t.gathered) > 0 {
+		early, quiet, ceiling = time.After(Early), time.After(Quiet), time.After(Ceiling)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -154,11 +161,21 @@ func (t *Tree) add(dir string, note bool) error {
 			rel, _ := filepath.Rel(t.Root, path) // it is below Root
 			t.git.read(t.Root, rel)
 			return t.watcher.Add(path)
-		case note:
+		case note || t.late(d):
 			t.gathered[path] = true
 		}
 		return nil
 	})
+}
+
+// late reports that a file was written since the tree began to count. The system's
+// clock for files is a moment behind.
+func (t *Tree) late(d fs.DirEntry) bool {
+	if t.Since.IsZero() {
+		return false
+	}
+	info, err := d.Info()
+	return err == nil && info.ModTime().After(t.Since.Add(-10*time.Millisecond))
 }
 
 func (t *Tree) ignored(path string, dir bool) bool {

@@ -213,3 +213,23 @@ func TestARenamedFolder(t *testing.T) {
 		old, renamed = renamed, old
 	}
 }
+
+// TestWhatWasWrittenBeforeTheWatch: after what is there began to count, not before.
+func TestWhatWasWrittenBeforeTheWatch(t *testing.T) {
+	root := t.TempDir()
+	old, late := filepath.Join(root, "ignored-old"), filepath.Join(root, "sub", "late")
+	write(t, old)
+	write(t, late)
+	since := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(old, since.Add(-time.Hour), since.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	changes, done := make(teller, 100), make(chan error)
+	go func() { done <- (&Tree{Root: root, Since: since}).Run(ctx, changes) }()
+	sees(t, changes, late)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

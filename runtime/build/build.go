@@ -43,8 +43,9 @@ type Builder struct {
 	Logs        *logs.Store
 	Environment runtime.Environment
 	Processes   *process.Driver
-	Images      func() Images              // asked for containers alone; nil: there are none
-	Progress    func(service, text string) // may be called from any goroutine
+	Images      func() Images                            // asked for containers alone; nil: there are none
+	Progress    func(service, text string)               // may be called from any goroutine
+	InUse       func(service string) (versions []string) // those of its instances; nil: none are
 
 	mu    sync.Mutex
 	began map[string]*before // by service, when its build command began the last time
@@ -217,16 +218,22 @@ func (b *Builder) install(from, service string) (runtime.Artifact, error) {
 	if err := os.Rename(from, to); err != nil {
 		return runtime.Artifact{}, err
 	}
-	prune(dir, 4)
+	b.prune(service)
 	return runtime.Artifact{Version: version, Argv: []string{to}}, nil
 }
 
-// prune removes all but the newest files of dir. A program that still runs stays
-// alive without its name.
-func prune(dir string, keep int) {
+// prune removes all but the newest programs of a service, and those that it runs: they
+// may have to be started again.
+func (b *Builder) prune(service string) {
+	const keep = 4
+	dir := filepath.Join(b.Bin, service)
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) <= keep {
 		return
+	}
+	var inUse []string
+	if b.InUse != nil {
+		inUse = b.InUse(service)
 	}
 	age := func(e os.DirEntry) int64 {
 		info, err := e.Info()
@@ -237,6 +244,8 @@ func prune(dir string, keep int) {
 	}
 	slices.SortFunc(entries, func(x, y os.DirEntry) int { return cmp.Compare(age(y), age(x)) })
 	for _, e := range entries[keep:] {
-		_ = os.Remove(filepath.Join(dir, e.Name())) // it costs disk space only
+		if !slices.Contains(inUse, e.Name()) {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // it costs disk space only
+		}
 	}
 }

@@ -4,6 +4,9 @@ package build
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -261,6 +264,36 @@ func TestWhatHasNotChangedIsNotBuilt(t *testing.T) {
 	}
 }
 
+// TestHiddenFilesAreInputs: a program may embed them.
+func TestHiddenFilesAreInputs(t *testing.T) {
+	dir := t.TempDir()
+	sum := func() string {
+		h := sha256.New()
+		if err := hashTree(h, dir); err != nil {
+			t.Fatal(err)
+		}
+		return string(h.Sum(nil))
+	}
+	put := func(path, text string) {
+		t.Helper()
+		path = filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("static/.well-known/security.txt", "a")
+	put(".git/HEAD", "a")
+	before := sum()
+	put(".git/HEAD", "other")
+	if sum() != before {
+		t.Error("what git keeps counts")
+	}
+	put("static/.well-known/security.txt", "other")
+	if sum() == before {
+		t.Error("a hidden file does not count")
+	}
+}
+
 func TestCommands(t *testing.T) {
 	r := newRig(t)
 	dir := filepath.Join(r.Dir, "any")
@@ -317,5 +350,41 @@ func TestWithoutGo(t *testing.T) {
 	}
 	if len(said) != 3 {
 		t.Errorf("%v", said)
+	}
+}
+
+// TestWhatRunsKeepsItsProgram: an instance of an older version, which serves on, may have
+// to be started again.
+func TestWhatRunsKeepsItsProgram(t *testing.T) {
+	b := &Builder{Bin: t.TempDir()}
+	var running string
+	b.InUse = func(string) []string { return []string{running} }
+	var last runtime.Artifact
+	for i := range 8 {
+		from := filepath.Join(t.TempDir(), "program")
+		if err := os.WriteFile(from, fmt.Appendf(nil, "#!/bin/sh\necho %d\n", i), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		a, err := b.install(from, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			running = a.Version
+		}
+		last = a
+		at := time.Now().Add(time.Duration(i-10) * time.Hour) // each newer than the one before
+		if err := os.Chtimes(a.Argv[0], at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(b.Bin, "a"))
+	if err != nil || len(entries) != 5 {
+		t.Errorf("%v %v", entries, err)
+	}
+	for _, version := range []string{running, last.Version} {
+		if _, err := os.Stat(filepath.Join(b.Bin, "a", version)); err != nil {
+			t.Error(err)
+		}
 	}
 }

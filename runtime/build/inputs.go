@@ -91,7 +91,8 @@ func (r *round) modules() []string {
 	return dirs
 }
 
-// hashTree takes in the files below dir, hidden folders aside.
+// hashTree takes in the files below dir, those in hidden folders too, which a program
+// may embed; not what version control and mesh keep there.
 func hashTree(h hash.Hash, dir string) error {
 	return walk.Dir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -99,7 +100,7 @@ func hashTree(h hash.Hash, dir string) error {
 			return nil // gone meanwhile
 		case err != nil:
 			return err
-		case d.IsDir() && path != dir && uncounted(d.Name()):
+		case d.IsDir() && path != dir && slices.Contains([]string{".git", ".hg", ".svn", ".jj", ".mesh", "node_modules"}, d.Name()):
 			return fs.SkipDir
 		case !d.IsDir():
 			hashStat(h, path)
