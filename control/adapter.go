@@ -116,6 +116,23 @@ func (a *adapter) Explain(_ context.Context, service string) (Explanation, error
 }
 
 func (a *adapter) Steer(verb string, services []string) error {
+	return a.absent(a.steer(verb, services))
+}
+
+// absent says of a service that the manifest has, and nobody asked for, that it is not
+// part of this run: it is no unknown one.
+func (a *adapter) absent(err error) error {
+	var unknown *manifest.UnknownService
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	if _, known := a.Manifest().Service(unknown.Name); !known {
+		return err
+	}
+	return &Error{fmt.Sprintf("%s is not part of this run; mesh up -d %[1]s adds it", unknown.Name), CodeUnknown}
+}
+
+func (a *adapter) steer(verb string, services []string) error {
 	s := a.Supervisor()
 	switch verb {
 	case "start":
@@ -131,7 +148,7 @@ func (a *adapter) Steer(verb string, services []string) error {
 }
 
 func (a *adapter) Scale(service string, replicas int) error {
-	return a.Supervisor().Scale(service, replicas)
+	return a.absent(a.Supervisor().Scale(service, replicas))
 }
 
 func (a *adapter) Apply(ctx context.Context, r ApplyRequest) (runtime.Plan, error) {

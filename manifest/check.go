@@ -413,6 +413,9 @@ func (l *loader) checkPorts() {
 		if s.Port == 0 {
 			continue
 		}
+		if _, gateway, _ := net.SplitHostPort(l.ws.Gateway.Address); gateway == strconv.Itoa(s.Port) && s.KeepsPort() {
+			l.problems = append(l.problems, s.problem([]any{"port"}, "port %d is the gateway's: give the service another, or none, or move the gateway (gateway.address in %s)", s.Port, WorkspaceFile))
+		}
 		if other := taken[s.Port]; other != nil {
 			l.problems = append(l.problems, s.problem([]any{"port"}, "port %d is kept for %s already, at %s", s.Port, other.Name, other.source.position(other.path("port"))))
 		}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +35,7 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 		return err
 	}
 	client := p.client()
+	status, _ := client.Status(ctx) // one that does not answer is found to be so next
 	err = client.Shutdown(ctx, false)
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
@@ -42,8 +45,8 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 	case err != nil:
 		return explain(err)
 	default:
-		if err := client.Gone(ctx); err != nil {
-			_ = client.Shutdown(context.WithoutCancel(ctx), true) // interrupted: at once, then
+		guard := guardOf(ctx, status.PID)
+		if err := d.gone(ctx, client); err != nil {
 			return err
 		}
 		if workspace.MayHaveLeft(p.state) { // the engine was away
@@ -52,10 +55,28 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 			}
 		}
 		p.awaitEnd(ctx)
+		guard.await(ctx)
 		d.say("Stopped.")
 	}
 	d.mentionCopies(p)
 	return d.data(ctx, p, volumes)
+}
+
+// gone waits until everything has stopped. Ctrl-C once says that another one ends the
+// patience.
+func (d *deps) gone(ctx context.Context, client *control.Client) error {
+	err := client.Gone(ctx)
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	again, stop := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	d.say("Still stopping; once more kills what is left.")
+	if err := client.Gone(again); err != nil {
+		_ = client.Shutdown(context.WithoutCancel(ctx), true) // it may just have ended
+		return err
+	}
+	return nil
 }
 
 // sweep ends what a mesh left that was killed together with its guard.

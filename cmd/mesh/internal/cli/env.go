@@ -182,6 +182,7 @@ func runOnce(ctx context.Context, d *deps, client *control.Client, task string) 
 	if err := client.RunTask(ctx, task); err != nil {
 		return explain(err)
 	}
+	printing := d.printTask(ctx, client, task, begun)
 	var last runtime.Instance
 	err = client.Watch(ctx, func(now runtime.Snapshot) bool {
 		for _, i := range now.Of(task) {
@@ -191,14 +192,56 @@ func runOnce(ctx context.Context, d *deps, client *control.Client, task string) 
 		}
 		return false
 	})
-	if err != nil {
-		return explain(err)
+	if ctx.Err() != nil {
+		printing.stop()
+		d.say(task + " runs on; mesh logs -f " + task + " follows it, mesh stop " + task + " ends it.")
+		return err
 	}
-	if err := client.Logs(ctx, logs.Query{Services: []string{task}, Since: begun}, false, newLinePrinter(d, logOptions{noPrefix: true}).print); err != nil && !errors.Is(err, control.ErrEnded) {
+	if err := errors.Join(err, printing.end(ctx)); err != nil {
 		return explain(err)
 	}
 	if !last.Completed() {
 		return withNext(fmt.Errorf("%s: %s", task, last.Reason), "mesh why "+task)
+	}
+	return nil
+}
+
+// taskLog prints what a task says while it runs.
+type taskLog struct {
+	client  *control.Client
+	query   logs.Query
+	printer *linePrinter
+	printed int // lines, or missed
+	stop    context.CancelFunc
+	ended   chan struct{}
+}
+
+func (d *deps) printTask(ctx context.Context, client *control.Client, task string, since time.Time) *taskLog {
+	following, stop := context.WithCancel(ctx)
+	t := &taskLog{client: client, query: logs.Query{Services: []string{task}, Since: since}, printer: newLinePrinter(d, logOptions{noPrefix: true}),
+		stop: stop, ended: make(chan struct{})}
+	go func() {
+		defer close(t.ended)
+		_ = client.Logs(following, t.query, true, func(l logs.Line) error { // end prints what is missing
+			t.printed += 1 + l.Missed
+			return t.printer.print(l)
+		})
+	}()
+	return t
+}
+
+// end prints the rest, once the task has ended, and no more of it comes.
+func (t *taskLog) end(ctx context.Context) error {
+	t.stop()
+	<-t.ended
+	err := t.client.Logs(ctx, t.query, false, func(l logs.Line) error {
+		if t.printed--; t.printed >= 0 {
+			return nil
+		}
+		return t.printer.print(l)
+	})
+	if err != nil && !errors.Is(err, control.ErrEnded) {
+		return explain(err)
 	}
 	return nil
 }

@@ -63,6 +63,7 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
 	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
 	guard.SysProcAttr = ownSession()
+	keepToOurselves()
 	err = guard.Start()
 	readyWrite.Close()
 	if err != nil {

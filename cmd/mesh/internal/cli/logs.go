@@ -104,7 +104,8 @@ func runLogs(ctx context.Context, d *deps, o logOptions) error {
 		return err
 	}
 	err = followLogs(ctx, d, p.client(), o)
-	if errors.Is(err, control.ErrNotRunning) && !o.access {
+	away := (*absent)(nil)
+	if stored := errors.Is(err, control.ErrNotRunning) || errors.As(err, &away) && !o.follow; stored && !o.access {
 		return storedLogs(d, p, o)
 	}
 	if o.follow && ctx.Err() != nil {

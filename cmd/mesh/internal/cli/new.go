@@ -111,6 +111,14 @@ func runNewService(ctx context.Context, d *deps, opts *newOptions) error {
 			return err
 		}
 	}
+	unlock, err := scaffold.Lock(ws.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if ws, err = openWorkspace(d); err != nil { // another mesh new may have been waited for
+		return err
+	}
 	if err := callable(ws.Dir, opts.ServiceOptions); err != nil {
 		return err
 	}

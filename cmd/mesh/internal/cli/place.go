@@ -108,10 +108,13 @@ func (d *deps) client() (*control.Client, error) {
 func explain(err error) error {
 	var failed *control.Error
 	var unknown *manifest.UnknownService
+	var away *absent
 	var silent *control.Silent
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &away):
+		return notFound(err, "mesh up -d "+away.name+" adds it")
 	case errors.As(err, &silent):
 		return withNext(err, wake(silent.PID))
 	case errors.Is(err, control.ErrNotRunning):

@@ -27,6 +27,9 @@ type deps struct {
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The second signal ends what the first could not, such as a write that nobody
+	// reads; commands that wait for one more ask for it themselves.
+	context.AfterFunc(ctx, stop)
 	return Run(ctx, os.Args[1:], System())
 }
 

@@ -25,9 +25,9 @@ func terminal(stream any) bool {
 }
 
 // interactive reports whether mesh may ask questions and draw: both ends are
-// terminals and nobody said that this is CI.
+// terminals, which can more than print, and nobody said that this is CI.
 func (s Streams) interactive() bool {
-	return terminal(s.In) && terminal(s.Out) && os.Getenv("CI") == ""
+	return terminal(s.In) && terminal(s.Out) && os.Getenv("CI") == "" && os.Getenv("TERM") != "dumb"
 }
 
 // coloured reports whether w may get colour (https://no-color.org).

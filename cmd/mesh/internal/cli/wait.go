@@ -51,7 +51,7 @@ func waitFor(ctx context.Context, d *deps, client *control.Client, names []strin
 func waitForCondition(ctx context.Context, d *deps, client *control.Client, names []string, condition manifest.Condition, timeout time.Duration) error {
 	now, err := knownServices(ctx, client, names)
 	if err != nil {
-		return err
+		return explain(err)
 	}
 	for _, name := range names {
 		if s, _ := now.Service(name); condition == manifest.Completed && s.Kind != string(manifest.KindTask) {
@@ -110,12 +110,21 @@ func knownServices(ctx context.Context, client *control.Client, names []string) 
 		known = append(known, s.Name)
 	}
 	for _, name := range names {
-		if !slices.Contains(known, name) {
+		if slices.Contains(known, name) {
+			continue
+		}
+		if _, err := client.Explain(ctx, name); err != nil {
 			return now, explain(&manifest.UnknownService{Name: name, Known: known})
 		}
+		return now, &absent{name}
 	}
 	return now, nil
 }
+
+// absent is a service that the manifest has and this run has not.
+type absent struct{ name string }
+
+func (e *absent) Error() string { return e.name + " is not part of this run" }
 
 // waiting looks at each snapshot.
 type waiting struct {
