@@ -184,8 +184,13 @@ func (s *Supervisor) requestBuild(services []*manifest.Service, hold bool) {
 
 func (s *Supervisor) toBuild(services []*manifest.Service) {
 	for _, svc := range services {
-		if !svc.External() {
-			s.table.service(svc.Name, func(t *Service) { t.Building = true })
+		if svc.External() {
+			continue
+		}
+		failed := false
+		s.table.service(svc.Name, func(t *Service) { t.Building, failed = true, t.BuildError != "" })
+		if failed {
+			s.table.annotate(svc.Name, "the newest code is being built")
 		}
 	}
 }

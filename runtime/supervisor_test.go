@@ -545,6 +545,31 @@ func TestThereIsAlwaysAnInstanceOrChange(t *testing.T) {
 	looking.Wait()
 }
 
+// TestWhatIsMendedIsNotBlamed while it is being built, and its log says how that went.
+func TestWhatIsMendedIsNotBlamed(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", nil))
+	r.state("app", Healthy)
+	r.build.set("app", errors.New("syntax error"))
+	_ = r.Rebuild("app")
+	says := func(text string) {
+		t.Helper()
+		r.until(text, func(s Snapshot) bool { return strings.HasPrefix(reason(s.Of("app")), text) })
+	}
+	says("the newest code does not build: syntax error")
+	release := r.build.hold()
+	r.build.set("app", r.program("-version", "2"))
+	_ = r.Rebuild("app")
+	says("the newest code is being built")
+	release()
+	r.alone(func(i Instance) bool { return i.Version == "v3" && i.Reason == "" })
+	lines := r.logs.Recent(logs.Query{Services: []string{"app"}})
+	if !slices.ContainsFunc(lines, func(l logs.Line) bool { return l.Line == "it builds again: v3" }) {
+		t.Errorf("%v", lines)
+	}
+}
+
 // TestNothingStaysOfWhatNeverRan when it is removed: what did not build, and what waited.
 func TestNothingStaysOfWhatNeverRan(t *testing.T) {
 	r := newRig(t)

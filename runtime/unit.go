@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ebef7166/mesh/manifest"
+	"github.com/ebef7166/mesh/runtime/logs"
 )
 
 // swapPatience is how long a new version may take to become healthy before the
@@ -188,6 +189,9 @@ func (u *unit) respecify(s *manifest.Service, replicas int) {
 // accept takes the result of a build. One that failed changes nothing but the
 // message.
 func (u *unit) accept(a Artifact, err error) {
+	if u.buildErr != nil && err == nil {
+		u.log("it builds again: " + a.Version)
+	}
 	u.buildErr = err
 	if err == nil {
 		if u.artifact == nil || u.artifact.identity() != a.identity() {
@@ -204,6 +208,14 @@ func (u *unit) accept(a Artifact, err error) {
 		s.Version, s.Rejected = a.Version, u.rejection()
 	})
 	u.sup.table.annotate(u.name, u.outdated())
+}
+
+// log makes a line part of the service's log: who reads on after an error is to see its
+// end, too.
+func (u *unit) log(text string) {
+	log := u.sup.logs.Writer(u.name, u.name, logs.Build)
+	defer log.Close()
+	fmt.Fprintln(log, text)
 }
 
 // outdated says why the newest version does not serve; "" when it does, or may yet.

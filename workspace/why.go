@@ -78,7 +78,7 @@ func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) E
 			e.Serving = append(e.Serving, i.Instance)
 		}
 	}
-	if service.BuildError != "" {
+	if service.BuildError != "" && !service.Building {
 		e.build(s, service, worst)
 		return e
 	}

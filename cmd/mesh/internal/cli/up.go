@@ -322,7 +322,10 @@ func stay(ctx context.Context, d *deps, daemon *daemonProcess) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return cmp.Or(daemon.death(), err)
+	if err = cmp.Or(daemon.death(), err); err == nil {
+		d.say("It was stopped from elsewhere.")
+	}
+	return err
 }
 
 // join applies what is wanted to a daemon that another client has started just
