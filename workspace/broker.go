@@ -25,11 +25,12 @@ func (w *Workspace) beginBroker() error {
 	}
 	w.urls["broker"] = "nats://" + address
 	config := devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Logger: w.log.With("part", "broker")}
-	w.brokerBegun = sync.OnceValue(func() (err error) {
+	begun := sync.OnceValue(func() (err error) {
 		w.broker, err = devbroker.Start(config)
 		return err
 	})
-	go func() { _ = w.brokerBegun() }() // admit tells how it went
+	w.brokerBegun = begun
+	go func() { _ = begun() }() // admit tells how it went
 	return nil
 }
 
