@@ -95,6 +95,8 @@ type Environment interface {
 	Address(s *manifest.Service, instance string) (string, error)
 	// Environ is the whole environment of an instance, sorted by name.
 	Environ(s *manifest.Service, instance, address string) ([]string, error)
+	// Release gives up the address of an instance that is no more.
+	Release(instance string)
 }
 
 // Artifact is what a build made.

@@ -207,10 +207,9 @@ func (r *roll) reject(work context.Context, in *instance, reason string) {
 	r.stopEach(work, []*instance{in})
 	for n, other := range r.instances {
 		if other == in {
-			delete(r.instances, n)
+			r.drop(n)
 		}
 	}
-	r.sup.table.remove(r.name, in.id)
 	r.sup.table.service(r.name, func(s *Service) { s.Rejected = reason })
 	r.sup.table.annotate(r.name, r.outdated())
 }

@@ -41,6 +41,8 @@ type fakeBuild struct {
 	results map[string]any // by service: []string to run, or an error
 	version map[string]int
 	holding sync.Mutex // held while nothing is built
+
+	released []string // instances
 }
 
 // hold lets builds wait until it is released.
@@ -87,6 +89,21 @@ func (f *fakeBuild) Address(s *manifest.Service, _ string) (string, error) {
 func (f *fakeBuild) Environ(_ *manifest.Service, instance, address string) ([]string, error) {
 	host, port, _ := net.SplitHostPort(address)
 	return append(os.Environ(), "HOST="+host, "PORT="+port, "MESH_INSTANCE="+instance), nil
+}
+
+func (f *fakeBuild) Release(instance string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.released = append(f.released, instance)
+}
+
+// freed are the instances that were released since it was asked, sorted.
+func (f *fakeBuild) freed() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	freed := slices.Sorted(slices.Values(f.released))
+	f.released = nil
+	return freed
 }
 
 // recorder notes what the endpoints were told.
@@ -623,8 +640,12 @@ func TestStopStartScaleRemove(t *testing.T) {
 		}
 	}
 	r.until("three", healthy(3))
+	r.build.freed() // those of before
 	_ = r.Scale("app", 1)
 	r.until("one", healthy(1))
+	if freed := r.build.freed(); fmt.Sprint(freed) != "[app-2 app-3]" {
+		t.Errorf("freed: %q", freed)
+	}
 	_ = r.Restart("app")
 	r.until("a new one", func(s Snapshot) bool { return healthy(1)(s) && s.Of("app")[0].Instance != "app-1" })
 	r.apply()

@@ -289,7 +289,7 @@ func (u *unit) forget() {
 	for n, in := range u.instances {
 		select {
 		case <-in.done:
-			delete(u.instances, n)
+			u.drop(n)
 		default:
 		}
 	}
@@ -398,12 +398,19 @@ func (u *unit) sweep() {
 		case <-in.done:
 			old := u.artifact != nil && in.gen != u.generation() || u.live() >= u.replicas
 			if u.removed || old && !u.stopped {
-				delete(u.instances, n)
-				u.sup.table.remove(u.name, in.id)
+				u.drop(n)
 			}
 		default:
 		}
 	}
+}
+
+// drop forgets an instance that has ended.
+func (u *unit) drop(n int) {
+	in := u.instances[n]
+	delete(u.instances, n)
+	u.sup.env.Release(in.id)
+	u.sup.table.remove(u.name, in.id)
 }
 
 func (u *unit) live() int {

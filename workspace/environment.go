@@ -44,6 +44,9 @@ func (e environment) Address(s *manifest.Service, instance string) (string, erro
 	return e.ports.take(e.ws.state, instance)
 }
 
+// Release implements runtime.Environment.
+func (e environment) Release(instance string) { e.ports.give(instance) }
+
 // Environ implements runtime.Environment.
 func (e environment) Environ(s *manifest.Service, instance, address string) ([]string, error) {
 	files, err := e.ws.fromFiles(s)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -147,6 +148,18 @@ func (r *reservations) take(s *State, instance string) (string, error) {
 		}
 	}
 	return "", errors.New("find a free port: all that were tried are reserved")
+}
+
+// give gives up what is held for an instance, its further ports too.
+func (r *reservations) give(instance string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, hold := range r.held {
+		if name == instance || strings.HasPrefix(name, furtherPort(instance, "")) {
+			hold.Close()
+			delete(r.held, name)
+		}
+	}
 }
 
 // at is the address that is held for an instance; "": none.

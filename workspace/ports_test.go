@@ -41,6 +41,9 @@ func TestAProcessIsToldItsFurtherPorts(t *testing.T) {
 	if started(t, env, "api-1"); w.ports.at("api-1/admin") == before || len(w.ports.held) != 6 {
 		t.Errorf("a restart keeps what the last start held: %v", w.ports.held)
 	}
+	if env.Release("api-1"); len(w.ports.held) != 3 || w.ports.at("api-1") != "" || w.ports.at("api-1/admin") != "" {
+		t.Errorf("what is no more keeps what it held: %v", w.ports.held)
+	}
 }
 
 // TestABuildIsNotToldOfAnInstance: env that refers to what an instance alone has does

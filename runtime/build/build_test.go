@@ -80,6 +80,7 @@ type rig struct {
 type plainEnv struct{}
 
 func (plainEnv) Address(*manifest.Service, string) (string, error) { return "", nil }
+func (plainEnv) Release(string)                                    {}
 func (plainEnv) Environ(*manifest.Service, string, string) ([]string, error) {
 	return append(os.Environ(), "GREETING=hello"), nil
 }
