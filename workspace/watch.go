@@ -27,13 +27,14 @@ func (w *Workspace) watch(ctx context.Context) error {
 	since := w.opened
 	for ctx.Err() == nil {
 		roots := w.watched()
+		at := resolved(roots)
 		trees, cancel := context.WithCancel(ctx)
 		var watching sync.WaitGroup
 		for _, root := range roots {
 			tree := &watch.Tree{Root: root, Ignore: w.ignoredIn(root, roots), Keep: w.kept, Since: since}
 			changed := func() {
-				if !slices.Equal(w.watched(), roots) {
-					cancel() // a manifest moved a service
+				if !slices.Equal(w.watched(), roots) || !slices.Equal(resolved(roots), at) {
+					cancel() // a manifest moved a service, or a link leads elsewhere
 				}
 			}
 			watching.Go(func() { w.follow(trees, tree, changed) })
@@ -83,6 +84,15 @@ func (w *Workspace) watched() []string {
 	return roots
 }
 
+// resolved is where folders lie, links seen through; "" for one that is not there.
+func resolved(folders []string) []string {
+	at := make([]string, len(folders))
+	for i, folder := range folders {
+		at[i], _ = filepath.EvalSymlinks(folder)
+	}
+	return at
+}
+
 // reaches reports that folder lies below root, with no symbolic link in between.
 func reaches(root, folder string) bool {
 	if !below(folder, root) {
@@ -94,10 +104,10 @@ func reaches(root, folder string) bool {
 }
 
 // ignoredIn is what does not count below one of the folders that are watched: what
-// lies below another of them is told of there.
+// lies below another of them is told of there. That a link leads to it counts here.
 func (w *Workspace) ignoredIn(root string, roots []string) func(path string, dir bool) bool {
 	return func(path string, dir bool) bool {
-		return path != root && slices.Contains(roots, path) || w.ignored(path, dir)
+		return dir && path != root && slices.Contains(roots, path) || w.ignored(path, dir)
 	}
 }
 
@@ -113,7 +123,7 @@ type saves struct {
 	applied   func() // the folders to watch may be others now
 	apply     bool   // one of them was saved in this burst, or what a service is told
 	contracts bool   // one of those was
-	modules   bool   // a file was that says which folders Go services are built from
+	modules   bool   // a file was that says which folders Go services are built from, or a link to one
 }
 
 // Early implements watch.Changes.
@@ -127,7 +137,14 @@ func (s *saves) Early(_ context.Context, paths []string) {
 func (s *saves) note(paths []string) {
 	s.apply = s.apply || slices.ContainsFunc(paths, s.isApplied)
 	s.contracts = s.contracts || slices.ContainsFunc(paths, s.isContract)
-	s.modules = s.modules || slices.ContainsFunc(paths, func(path string) bool { return slices.Contains([]string{"go.mod", "go.work"}, filepath.Base(path)) })
+	s.modules = s.modules || slices.ContainsFunc(paths, func(path string) bool {
+		return slices.Contains([]string{"go.mod", "go.work"}, filepath.Base(path)) || s.leads(path)
+	})
+}
+
+// leads reports that a path is a service's folder itself, such as a link to it.
+func (s *saves) leads(path string) bool {
+	return slices.ContainsFunc(s.running(), func(svc *manifest.Service) bool { return svc.Dir == path })
 }
 
 // Settled implements watch.Changes.
