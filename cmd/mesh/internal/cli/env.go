@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -208,40 +209,72 @@ func runOnce(ctx context.Context, d *deps, client *control.Client, task string) 
 
 // taskLog prints what a task says while it runs.
 type taskLog struct {
-	client  *control.Client
-	query   logs.Query
-	printer *linePrinter
-	printed int // lines, or missed
-	stop    context.CancelFunc
-	ended   chan struct{}
+	client *control.Client
+	query  logs.Query
+	stop   context.CancelFunc
+	ended  chan struct{}
+
+	mu      sync.Mutex
+	lines   int
+	printed map[time.Time]int // lines that were said at one moment
 }
 
 func (d *deps) printTask(ctx context.Context, client *control.Client, task string, since time.Time) *taskLog {
 	following, stop := context.WithCancel(ctx)
-	t := &taskLog{client: client, query: logs.Query{Services: []string{task}, Since: since}, printer: newLinePrinter(d, logOptions{noPrefix: true}),
-		stop: stop, ended: make(chan struct{})}
+	t := &taskLog{client: client, query: logs.Query{Services: []string{task}, Since: since}, stop: stop, ended: make(chan struct{}), printed: map[time.Time]int{}}
+	printer := newLinePrinter(d, logOptions{noPrefix: true})
 	go func() {
 		defer close(t.ended)
-		_ = client.Logs(following, t.query, true, func(l logs.Line) error { // end prints what is missing
-			t.printed += 1 + l.Missed
-			return t.printer.print(l)
+		_ = client.Logs(following, t.query, true, func(l logs.Line) error { // end hears of the daemon's end, too
+			err := printer.print(l)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.lines++
+			t.printed[l.Time.UTC()]++
+			return err
 		})
 	}()
 	return t
 }
 
-// end prints the rest, once the task has ended, and no more of it comes.
+// lastWords is how long the rest of a task's log is waited for while none of it comes.
+const lastWords = 2 * time.Second
+
+// end returns when all is printed that the task has said, which has ended.
 func (t *taskLog) end(ctx context.Context) error {
-	t.stop()
-	<-t.ended
-	err := t.client.Logs(ctx, t.query, false, func(l logs.Line) error {
-		if t.printed--; t.printed >= 0 {
+	defer func() { t.stop(); <-t.ended }()
+	said := map[time.Time]int{}
+	err := t.client.Logs(ctx, t.query, false, func(l logs.Line) error { said[l.Time.UTC()]++; return nil })
+	if err != nil && !errors.Is(err, control.ErrEnded) {
+		return err
+	}
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	begun, before := time.Now(), 0
+	for {
+		lines, all := t.upTo(said)
+		if lines != before {
+			begun, before = time.Now(), lines
+		}
+		if all || time.Since(begun) > lastWords { // what was missed was told
 			return nil
 		}
-		return t.printer.print(l)
-	})
-	if err != nil && !errors.Is(err, control.ErrEnded) {
-		return explain(err)
+		select {
+		case <-look.C:
+		case <-t.ended:
+			return nil
+		}
 	}
-	return nil
+}
+
+// upTo counts the lines that were printed, and reports whether those are among them.
+func (t *taskLog) upTo(said map[time.Time]int) (lines int, all bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for at, n := range said {
+		if t.printed[at] < n {
+			return t.lines, false
+		}
+	}
+	return t.lines, true
 }
