@@ -1,6 +1,7 @@
 // Package guardian makes a process the parent of mesh's daemon, before the rest of
 // the program is initialised: that takes several times as long as all that a parent
-// does until its child ends, and some 10 MB that nobody would use for days.
+// does until its child ends, and 18 MB of resident memory, 3 of them its own, that nobody
+// would use for days.
 //
 // It runs in its own initialisation, and so depends on as little as it can. Packages
 // are initialised in the order of their import paths, each as soon as all that it
