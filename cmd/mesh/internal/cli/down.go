@@ -35,8 +35,12 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 		return err
 	}
 	client := p.client()
-	status, _ := client.Status(ctx) // one that does not answer is found to be so next
-	err = client.Shutdown(ctx, false)
+	status, err := client.Status(ctx)
+	var watching guard
+	if err == nil {
+		watching = guardOf(ctx, status.PID) // while the daemon can be asked whose child it is
+		err = client.Shutdown(ctx, false)
+	}
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
 		if err := d.sweep(ctx, p); err != nil {
@@ -45,17 +49,17 @@ func runDown(ctx context.Context, d *deps, volumes bool) error {
 	case err != nil:
 		return explain(err)
 	default:
-		guard := guardOf(ctx, status.PID)
 		if err := d.gone(ctx, client); err != nil {
 			return err
 		}
+		ctx = context.WithoutCancel(ctx)    // Ctrl-C was for the wait
 		if workspace.MayHaveLeft(p.state) { // the engine was away
 			if err := workspace.SweepAfterDeath(ctx, p.dir, p.state); err != nil {
 				return err
 			}
 		}
 		p.awaitEnd(ctx)
-		guard.await(ctx)
+		watching.await(ctx)
 		d.say("Stopped.")
 	}
 	d.mentionCopies(p)

@@ -193,12 +193,14 @@ func runOnce(ctx context.Context, d *deps, client *control.Client, task string) 
 		}
 		return false
 	})
-	if ctx.Err() != nil {
+	if err != nil {
 		printing.stop()
-		d.say(task + " runs on; mesh logs -f " + task + " follows it, mesh stop " + task + " ends it.")
-		return err
+		if ctx.Err() != nil {
+			d.say(task + " runs on; mesh logs -f " + task + " follows it, mesh stop " + task + " ends it.")
+		}
+		return explain(err)
 	}
-	if err := errors.Join(err, printing.end(ctx)); err != nil {
+	if err := printing.end(ctx); err != nil {
 		return explain(err)
 	}
 	if !last.Completed() {
