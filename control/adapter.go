@@ -129,7 +129,7 @@ func (a *adapter) absent(err error) error {
 	if _, known := a.Manifest().Service(unknown.Name); !known {
 		return err
 	}
-	return &Error{fmt.Sprintf("%s is not part of this run; mesh up -d %[1]s adds it", unknown.Name), CodeUnknown}
+	return Absent(unknown.Name)
 }
 
 func (a *adapter) steer(verb string, services []string) error {

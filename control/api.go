@@ -25,6 +25,7 @@
 package control
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/ebef7166/mesh/manifest"
@@ -114,6 +115,7 @@ type Explanation = workspace.Explanation
 // Codes of errors.
 const (
 	CodeUnknown = "unknown_service" // no such service, user or client
+	CodeAbsent  = "absent_service"  // one that the manifest has, and this run has not
 	CodeInvalid = "invalid"         // the request or the manifest
 	CodeFailed  = "failed"
 )
@@ -125,3 +127,8 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Message }
+
+// Absent is the error for a service that the manifest has, and this run has not.
+func Absent(service string) *Error {
+	return &Error{fmt.Sprintf("%s is not part of this run; mesh up -d %[1]s adds it", service), CodeAbsent}
+}

@@ -409,11 +409,12 @@ func (l *loader) checkCycles() {
 
 func (l *loader) checkPorts() {
 	taken := map[int]*Service{}
+	_, gateway, _ := net.SplitHostPort(l.ws.Gateway.Address) // one that is none is told elsewhere
 	for _, s := range l.ws.Services {
 		if s.Port == 0 {
 			continue
 		}
-		if _, gateway, _ := net.SplitHostPort(l.ws.Gateway.Address); gateway == strconv.Itoa(s.Port) && s.KeepsPort() {
+		if gateway == strconv.Itoa(s.Port) && s.KeepsPort() {
 			l.problems = append(l.problems, s.problem([]any{"port"}, "port %d is the gateway's: give the service another, or none, or move the gateway (gateway.address in %s)", s.Port, WorkspaceFile))
 		}
 		if other := taken[s.Port]; other != nil {

@@ -13,8 +13,8 @@ import (
 // command that was ended so is not ended again by a request for its own service:
 // what it writes may be the cause; and after many that were ended in a row one is let
 // finish, or steady saves of one service would keep another's from ever being built. A
-// request may ask to hold the results until
-// release: what is being saved may not be complete.
+// request may ask to hold the results until release: what is being saved may not be
+// complete.
 type buildQueue struct {
 	builder Builder
 	report  func(built *manifest.Service, a Artifact, err error)
@@ -124,7 +124,8 @@ func (q *buildQueue) build(ctx context.Context) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.cancel = nil
-	if q.row++; len(batch) == 0 {
+	q.row++
+	if len(batch) == 0 {
 		q.row = 0
 	}
 	for name, s := range batch { // unreported: the build was ended

@@ -157,11 +157,7 @@ func (in *instance) backoff(delay time.Duration, exit process.Exit, err error) {
 
 // tell makes the reason part of the instance's log: who looks later finds there what it
 // was that ended.
-func (in *instance) tell() {
-	log := in.sup.logs.Writer(in.service.Name, in.id, logs.Build)
-	defer log.Close()
-	fmt.Fprintln(log, in.view.Reason)
-}
+func (in *instance) tell() { in.sup.tell(in.service.Name, in.id, in.view.Reason) }
 
 // againIn stands before the time until the next start.
 const againIn = "; starts again in "

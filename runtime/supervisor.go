@@ -195,6 +195,13 @@ func (s *Supervisor) toBuild(services []*manifest.Service) {
 	}
 }
 
+// tell makes a line part of a service's log, in mesh's own name.
+func (s *Supervisor) tell(service, instance, text string) {
+	log := s.logs.Writer(service, instance, logs.Build)
+	defer log.Close()
+	fmt.Fprintln(log, text)
+}
+
 // Progress says how far the build of a service is, for the views.
 func (s *Supervisor) Progress(service, text string) {
 	s.table.service(service, func(t *Service) {

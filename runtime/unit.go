@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ebef7166/mesh/manifest"
-	"github.com/ebef7166/mesh/runtime/logs"
 )
 
 // swapPatience is how long a new version may take to become healthy before the
@@ -190,7 +189,7 @@ func (u *unit) respecify(s *manifest.Service, replicas int) {
 // message.
 func (u *unit) accept(a Artifact, err error) {
 	if u.buildErr != nil && err == nil {
-		u.log("it builds again: " + a.Version)
+		u.sup.tell(u.name, u.name, "it builds again: "+a.Version) // who reads on after an error is to see its end, too
 	}
 	u.buildErr = err
 	if err == nil {
@@ -208,14 +207,6 @@ func (u *unit) accept(a Artifact, err error) {
 		s.Version, s.Rejected = a.Version, u.rejection()
 	})
 	u.sup.table.annotate(u.name, u.outdated())
-}
-
-// log makes a line part of the service's log: who reads on after an error is to see its
-// end, too.
-func (u *unit) log(text string) {
-	log := u.sup.logs.Writer(u.name, u.name, logs.Build)
-	defer log.Close()
-	fmt.Fprintln(log, text)
 }
 
 // outdated says why the newest version does not serve; "" when it does, or may yet.

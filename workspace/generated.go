@@ -39,7 +39,7 @@ func generated(dir string) bool {
 		return false
 	}
 	module := gomod.Root(filepath.Dir(dir))
-	return module == "" || !embedded(&gomod.Module{Dir: module}, filepath.Join(dir, "file"))
+	return module == "" || !embedded(module, filepath.Join(dir, "file"))
 }
 
 // compiled reports a file that is a program and no text, or nothing: one that is being

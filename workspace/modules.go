@@ -121,15 +121,15 @@ func needs(modules []gomod.Module, from, to *gomod.Module) bool {
 	return false
 }
 
-// embedded reports that a Go package of a module takes in a file by go:embed.
-func embedded(m *gomod.Module, file string) bool {
-	for dir := filepath.Dir(file); below(dir, m.Dir); dir = filepath.Dir(dir) {
+// embedded reports that a Go package of the module in a folder takes in a file by go:embed.
+func embedded(module, file string) bool {
+	for dir := filepath.Dir(file); below(dir, module); dir = filepath.Dir(dir) {
 		p, _ := gobuild.ImportDir(dir, 0) // what is wrong with it, go build will say
 		rel := within(dir, file)
 		if slices.ContainsFunc(p.EmbedPatterns, func(pattern string) bool { return covers(strings.TrimPrefix(pattern, "all:"), filepath.ToSlash(rel)) }) {
 			return true
 		}
-		if dir == m.Dir {
+		if dir == module {
 			break
 		}
 	}

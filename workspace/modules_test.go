@@ -26,7 +26,7 @@ func TestEmbedded(t *testing.T) {
 		"db/x.sql": true, "db/y.sql": false, "db/migrations/1.sql": true, "db/migrations/1.txt": false,
 		"web/static/js/app.js": true, "web/other": false, "plain/x.sql": false, "broken/x.sql": false, "x.sql": false,
 	} {
-		if got := embedded(m, filepath.Join(m.Dir, filepath.FromSlash(name))); got != want {
+		if got := embedded(m.Dir, filepath.Join(m.Dir, filepath.FromSlash(name))); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -320,7 +320,7 @@ func (f sources) compiles(s, owner *manifest.Service, path string) bool {
 	if changed == nil {
 		return owner == nil && goInput(path)
 	}
-	return own != nil && needs(f.modules, own, changed) && (goInput(path) || embedded(changed, path))
+	return own != nil && needs(f.modules, own, changed) && (goInput(path) || embedded(changed.Dir, path))
 }
 
 // ownerOf is the service in whose folder path lies, the innermost.
@@ -366,7 +366,7 @@ func watches(s *manifest.Service, path string) bool {
 		return false // what it runs is made elsewhere
 	}
 	if s.Go != "" {
-		return !strings.HasSuffix(rel, "_test.go") && (!strings.HasSuffix(rel, ".md") || embedded(&gomod.Module{Dir: cmp.Or(gomod.Root(s.Dir), s.Dir)}, path))
+		return !strings.HasSuffix(rel, "_test.go") && (!strings.HasSuffix(rel, ".md") || embedded(cmp.Or(gomod.Root(s.Dir), s.Dir), path))
 	}
 	return true
 }

@@ -239,9 +239,10 @@ func openIn(t *testing.T, dir string) (*Workspace, error) {
 		}})
 }
 
-// TestTheBrokerGivesWay: it has begun, at the port of the last run, when the manifest
-// gives that port to the gateway.
-func TestTheBrokerGivesWay(t *testing.T) {
+// openWithPortOf opens twoServices once more, with the port that a built-in kept from the
+// first time in place of what stands there.
+func openWithPortOf(t *testing.T, builtin, old, format string) (after *Workspace, port int) {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "mesh.yaml")
 	os.WriteFile(path, []byte(twoServices), 0o600)
@@ -249,14 +250,21 @@ func TestTheBrokerGivesWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := before.brokerAddress()
+	port = before.state.kept.Ports[builtin]
 	before.close()
-	os.WriteFile(path, []byte(strings.Replace(twoServices, "127.0.0.1:0", address, 1)), 0o600)
-	after, err := openIn(t, dir)
-	if err != nil {
-		t.Fatal(err)
+	os.WriteFile(path, []byte(strings.Replace(twoServices, old, fmt.Sprintf(format, port), 1)), 0o600)
+	if after, err = openIn(t, dir); err != nil {
+		t.Fatalf("%s: %v", builtin, err)
 	}
-	defer after.close()
+	t.Cleanup(after.close)
+	return after, port
+}
+
+// TestTheBrokerGivesWay: it has begun, at the port of the last run, when the manifest
+// gives that port to the gateway.
+func TestTheBrokerGivesWay(t *testing.T) {
+	after, port := openWithPortOf(t, "broker", "127.0.0.1:0", "127.0.0.1:%d")
+	address := fmt.Sprint("127.0.0.1:", port)
 	if after.urls["gateway"] != "http://"+address {
 		t.Errorf("the gateway listens at %s, not at %s", after.urls["gateway"], address)
 	}
@@ -271,27 +279,13 @@ func TestTheBrokerGivesWay(t *testing.T) {
 // TestABuiltInGivesWay to a service's fixed port, the broker too.
 func TestABuiltInGivesWay(t *testing.T) {
 	for _, what := range []string{"broker", "registry"} {
-		dir := t.TempDir()
-		path := filepath.Join(dir, "mesh.yaml")
-		os.WriteFile(path, []byte(twoServices), 0o600)
-		before, err := openIn(t, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := before.state.kept.Ports[what]
-		before.close()
-		os.WriteFile(path, []byte(strings.Replace(twoServices, "port: 19417", fmt.Sprint("port: ", port), 1)), 0o600)
-		after, err := openIn(t, dir)
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
+		after, port := openWithPortOf(t, what, "port: 19417", "port: %d")
 		if ports := after.FixedPorts(); len(ports) != 1 || ports[0].URL != fmt.Sprint("http://127.0.0.1:", port) {
 			t.Errorf("%s: %+v", what, ports)
 		}
 		if moves := after.Moves(); len(moves) != 1 || !strings.Contains(moves[0], what) {
 			t.Errorf("%s: %q", what, moves)
 		}
-		after.close()
 	}
 }
 

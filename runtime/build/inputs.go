@@ -100,13 +100,18 @@ func hashTree(h hash.Hash, dir string) error {
 			return nil // gone meanwhile
 		case err != nil:
 			return err
-		case d.IsDir() && path != dir && slices.Contains([]string{".git", ".hg", ".svn", ".jj", ".mesh", "node_modules"}, d.Name()):
+		case d.IsDir() && path != dir && unread(d.Name()):
 			return fs.SkipDir
 		case !d.IsDir():
 			hashStat(h, path)
 		}
 		return nil
 	})
+}
+
+// unread are folders of which go build reads nothing.
+func unread(folder string) bool {
+	return slices.Contains([]string{".git", ".hg", ".svn", ".jj", ".mesh", "node_modules"}, folder)
 }
 
 func hashStat(h hash.Hash, path string) {

@@ -46,11 +46,16 @@ func (d *deps) mentionCopies(p place) {
 // so that whoever comes next takes it; not for long, since somebody else may have
 // taken it already.
 func (p place) awaitEnd(ctx context.Context) {
+	soon(ctx, func() bool { return !workspace.Alive(p.state) })
+}
+
+// soon waits until something is done that only takes a moment, for 2 s at most.
+func soon(ctx context.Context, done func() bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	look := time.NewTicker(5 * time.Millisecond)
+	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
-	for workspace.Alive(p.state) {
+	for !done() {
 		select {
 		case <-ctx.Done():
 			return

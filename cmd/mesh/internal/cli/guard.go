@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
 )
@@ -27,18 +26,7 @@ func guardOf(ctx context.Context, daemon int) guard {
 
 // await waits until the guard has ended, or what has not is somebody else's matter.
 func (g guard) await(ctx context.Context) {
-	if g.Process == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	for g.runs(ctx) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
+	soon(ctx, func() bool { return g.Process == nil || !g.runs(ctx) })
 }
 
 // runs is false for one that only its parent has to hear of, too.

@@ -104,8 +104,9 @@ func runLogs(ctx context.Context, d *deps, o logOptions) error {
 		return err
 	}
 	err = followLogs(ctx, d, p.client(), o)
-	away := (*absent)(nil)
-	if stored := errors.Is(err, control.ErrNotRunning) || errors.As(err, &away) && !o.follow; stored && !o.access {
+	failed, _ := errors.AsType[*control.Error](err)
+	absent := failed != nil && failed.Code == control.CodeAbsent && !o.follow
+	if (absent || errors.Is(err, control.ErrNotRunning)) && !o.access {
 		return storedLogs(d, p, o)
 	}
 	if o.follow && ctx.Err() != nil {

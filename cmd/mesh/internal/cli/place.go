@@ -108,13 +108,10 @@ func (d *deps) client() (*control.Client, error) {
 func explain(err error) error {
 	var failed *control.Error
 	var unknown *manifest.UnknownService
-	var away *absent
 	var silent *control.Silent
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &away):
-		return notFound(err, "mesh up -d "+away.name+" adds it")
 	case errors.As(err, &silent):
 		return withNext(err, wake(silent.PID))
 	case errors.Is(err, control.ErrNotRunning):
@@ -123,7 +120,7 @@ func explain(err error) error {
 		return withNext(err, "run mesh as that user")
 	case errors.As(err, &unknown):
 		return notFound(err, "")
-	case errors.As(err, &failed) && failed.Code == control.CodeUnknown:
+	case errors.As(err, &failed) && (failed.Code == control.CodeUnknown || failed.Code == control.CodeAbsent):
 		return notFound(err, "")
 	case errors.As(err, &failed) && failed.Code == control.CodeInvalid:
 		return &failure{err: err, code: exitUsage}

@@ -116,15 +116,10 @@ func knownServices(ctx context.Context, client *control.Client, names []string) 
 		if _, err := client.Explain(ctx, name); err != nil {
 			return now, explain(&manifest.UnknownService{Name: name, Known: known})
 		}
-		return now, &absent{name}
+		return now, control.Absent(name)
 	}
 	return now, nil
 }
-
-// absent is a service that the manifest has and this run has not.
-type absent struct{ name string }
-
-func (e *absent) Error() string { return e.name + " is not part of this run" }
 
 // waiting looks at each snapshot.
 type waiting struct {
