@@ -28,15 +28,9 @@ func check(t *testing.T, name string, p probe, want string) {
 	}
 }
 
-func closedAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
+// refuses is an address at which nothing listens. A port that a test has just closed is
+// none: what is forked at that moment holds it for a while.
+const refuses = "127.0.0.1:1"
 
 func TestHTTPProbe(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -55,7 +49,7 @@ func TestHTTPProbe(t *testing.T) {
 	check(t, "good", at(addr, "/good"), "")
 	check(t, "a redirect is an answer", at(addr, "/moved"), "")
 	check(t, "bad", at(addr, "/bad"), "GET /bad answered 503 Service Unavailable database is down")
-	check(t, "nobody", at(closedAddress(t), "/good"), "nothing listens on 127.0.0.1:")
+	check(t, "nobody", at(refuses, "/good"), "nothing listens on 127.0.0.1:")
 	if err := at(addr, "/slow").bounded(20 * time.Millisecond)(t.Context()); err == nil || err.Error() != "no answer within 20ms" {
 		t.Errorf("slow: %v", err)
 	}
@@ -81,7 +75,7 @@ func TestTCPAndCommandProbes(t *testing.T) {
 		return newProbe(&manifest.Probe{Command: manifest.Command{Shell: line}}, "", Launch{Dir: t.TempDir(), Env: []string{"WORD=yes"}}, run)
 	}
 	check(t, "accepts", newProbe(nil, ln.Addr().String(), Launch{}, nil), "")
-	check(t, "does not", newProbe(&manifest.Probe{TCP: true}, closedAddress(t), Launch{}, nil), "nothing listens")
+	check(t, "does not", newProbe(&manifest.Probe{TCP: true}, refuses, Launch{}, nil), "nothing listens")
 	check(t, "exits 0", command(`test "$WORD" = yes`), "")
 	check(t, "exits 1", command("echo no table; exit 1"), "exit code 1 no table")
 	check(t, "is not there", newProbe(&manifest.Probe{Command: manifest.Command{Args: []string{"/no/such"}}}, "", Launch{}, run), "no such file")
@@ -110,7 +104,7 @@ func TestGRPCProbe(t *testing.T) {
 	check(t, "serving", at(addr, "cart"), "")
 	check(t, "not serving", at(addr, "sick"), "status 2, not SERVING")
 	check(t, "unknown", at(addr, "nope"), `grpc-status "5"`)
-	check(t, "nobody", at(closedAddress(t), ""), "nothing listens")
+	check(t, "nobody", at(refuses, ""), "nothing listens")
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	if err := at(plain.Listener.Addr().String(), "").bounded(5 * time.Second)(t.Context()); err == nil {

@@ -62,12 +62,11 @@ func TestPortProbe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := portProbe(ln.Addr().String())
-	if err := p(t.Context()); err != nil {
+	defer ln.Close()
+	if err := portProbe(ln.Addr().String())(t.Context()); err != nil {
 		t.Error(err)
 	}
-	ln.Close()
-	if err := p(t.Context()); err == nil || err.Error() != "nothing listens on "+ln.Addr().String() {
+	if err := portProbe(refuses)(t.Context()); err == nil || err.Error() != "nothing listens on "+refuses {
 		t.Errorf("%v", err)
 	}
 }

@@ -92,9 +92,9 @@ func TestTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer ln.Close()
 	expect(t, &Target{TCP: ln.Addr().String()}, Passing, "Success")
-	ln.Close()
-	expect(t, &Target{TCP: ln.Addr().String()}, Critical, "refused")
+	expect(t, &Target{TCP: "127.0.0.1:1"}, Critical, "refused")
 }
 
 func TestGRPC(t *testing.T) {
