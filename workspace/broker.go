@@ -20,7 +20,7 @@ func (w *Workspace) beginBroker() error {
 		return err
 	}
 	address := ln.Addr().String()
-	if err := ln.Close(); err != nil {
+	if err := unlisten(ln); err != nil {
 		return err
 	}
 	w.urls["broker"] = "nats://" + address

@@ -160,7 +160,7 @@ func (w *Workspace) versions(service string) (versions []string) {
 
 // serve starts the built-ins' servers.
 func (w *Workspace) serve() {
-	w.serving.start(w.processes.Run)
+	w.serving.start(w.driven)
 	w.serving.start(w.registry.Run)
 	w.serving.start(w.endpoints.follow)
 	for name, ln := range w.listeners {

@@ -92,6 +92,14 @@ func listen(port int) (net.Listener, error) {
 	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
+// unlisten frees a port for another to listen at. What copies our file table, such as
+// a fork, holds the port until it has closed what it does not need.
+func unlisten(ln net.Listener) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return ln.Close()
+}
+
 // listenFree tries ports that nobody has kept; s.mu is held.
 func (s *State) listenFree() (net.Listener, int, error) {
 	taken := maps.Clone(s.fixed)
@@ -181,7 +189,7 @@ func (s *State) reserve() (address string, hold net.PacketConn, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("find a free port: %w", err)
 	}
-	defer ln.Close()
+	defer func() { err = errors.Join(err, unlisten(ln)) }()
 	address = ln.Addr().String()
 	hold, err = net.ListenPacket("udp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {

@@ -75,8 +75,9 @@ type Workspace struct {
 	endpoints   *endpoints
 	logs        *logs.Store
 	processes   *process.Driver
-	containers  atomic.Pointer[containers] // nil: none has joined yet
-	joining     sync.Mutex                 // held while the first container joins
+	driven      func(context.Context) error // see drive
+	containers  atomic.Pointer[containers]  // nil: none has joined yet
+	joining     sync.Mutex                  // held while the first container joins
 	serving     *serving
 	builder     *build.Builder
 	supervisor  *runtime.Supervisor
@@ -106,10 +107,15 @@ func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
 		return nil, err
 	}
 	w.log = alsoTo(w.logs, o.Logger)
+	w.drive()
 	if err := w.beginBroker(); err != nil {
 		return nil, err
 	}
 	if err := w.read(); err != nil {
+		return nil, err
+	}
+	// What is left of an earlier run may have a port that is listened on next.
+	if err := w.processes.Await(); err != nil {
 		return nil, err
 	}
 	if err := w.fixPorts(); err != nil {
@@ -127,6 +133,27 @@ func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
 	// From here on whoever asks sees every service, if only as pending.
 	w.apply(w.selected, w.supervisor.Observed())
 	return w, nil
+}
+
+// drive has the process driver get ready beside what comes next. driven waits for its
+// end, which the end of its context begins.
+func (w *Workspace) drive() {
+	driving, cancel := context.WithCancel(context.Background())
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = w.processes.Run(driving)
+	}()
+	w.driven = func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+		case <-ended:
+		}
+		cancel()
+		<-ended
+		return err
+	}
 }
 
 // read reads the manifest, and what of it is to run.
@@ -219,6 +246,11 @@ func (w *Workspace) close() {
 		w.links.shut()
 	}
 	w.closeBroker()
+	if w.driven != nil {
+		over, end := context.WithCancel(context.Background())
+		end()
+		_ = w.driven(over) // Await has told why it failed, or Run
+	}
 	if err := w.closeContainers(w.containers.Load()); err != nil {
 		w.log.Warn(err.Error())
 	}

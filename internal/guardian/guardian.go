@@ -8,6 +8,8 @@
 // imports is (https://go.dev/doc/go1.21#language); main, and what a guard does when
 // the daemon has ended, come after all of them. The runtimes of containers begin in
 // the same way (runc's libcontainer/nsenter).
+//
+// What a daemon has to wait for in the kernel begins here, too.
 package guardian
 
 import (
@@ -16,8 +18,11 @@ import (
 	"syscall"
 )
 
-// Command is the first argument of a guard: mesh __guard STATE ARGV…
-const Command = "__guard"
+// The first argument of a guard, and of the daemon that it runs.
+const (
+	Command = "__guard" // mesh __guard STATE ARGV…
+	Daemon  = "__daemon"
+)
 
 // Child is how the program that a guard has run ended.
 type Child struct {
@@ -35,7 +40,10 @@ var Ended *Child
 const inherited = 5
 
 func init() {
-	if len(os.Args) > 3 && os.Args[1] == Command {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == Daemon:
+		go prepare() // nothing else has a use for a second processor yet
+	case len(os.Args) > 3 && os.Args[1] == Command:
 		ended := guard(os.Args[3:])
 		Ended = &ended
 	}

@@ -229,6 +229,9 @@ func (c *cgroup) remove() {
 	}
 }
 
+// gone reports that there was a group, and that it held nothing when it was removed.
+func (c *cgroup) gone() bool { return c != nil && !exists(c.dir) }
+
 func (c *cgroup) children() []*cgroup {
 	entries, _ := os.ReadDir(c.dir)
 	var children []*cgroup

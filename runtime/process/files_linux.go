@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,9 @@ func newOwnFiles() *ownFiles {
 		return nil
 	}
 	f := &ownFiles{in: ends[0], out: ends[1]}
+	// As for a fork: who closes what is to be free at once waits until no copy is left.
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
 	if unix.Unshare(unix.CLONE_FILES) != nil {
 		unix.Close(f.in)
 		unix.Close(f.out)
@@ -43,25 +47,6 @@ func newOwnFiles() *ownFiles {
 	onOtherThread(func() { unix.Close(f.out) })
 	f.closeOthers()
 	return f
-}
-
-// manyFiles is room for those of more than a thousand instances, in 64 KiB.
-const manyFiles = 8 << 10
-
-// Prepare makes room in this process's file table. The kernel doubles a table that is
-// full, and where threads share it none of them can open a file meanwhile, for a grace
-// period of RCU (expand_files in its fs/file.c): some 15 ms, five times in the start
-// of 200 instances. It takes one itself, so that it is called early and beside other
-// work.
-func Prepare() {
-	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
-		return
-	}
-	highest := int(min(manyFiles, limit.Cur)) - 1
-	if fd, err := unix.FcntlInt(uintptr(unix.Stderr), unix.F_DUPFD_CLOEXEC, highest); err == nil {
-		unix.Close(fd)
-	}
 }
 
 // startPoller has the runtime open its poller: this thread may poll, too, and so its

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -39,10 +40,19 @@ func killAll() {
 	}
 }
 
+// wordFile is there while an earlier mesh's word holds that it has left nothing: one
+// that was killed had no time to give it, nor does one without a cgroup know.
+func wordFile(state string) string { return filepath.Join(state, "run", "nothing-left") }
+
+func giveWord(state string) { _ = os.WriteFile(wordFile(state), nil, 0o600) } // or the next start looks by itself
+
+// takeWord reports that nothing is left, and takes the word back.
+func takeWord(state string) bool { return os.Remove(wordFile(state)) == nil }
+
 // Sweep kills instances that an earlier mesh with this state folder left behind,
 // which happens only when the daemon and its guard died at once. They are known
-// by their cgroup or, where there was none, by their environment. It returns how many
-// processes there were.
+// by their cgroup or, where there was none, by their environment: every process of the
+// machine is looked at. It returns how many there were.
 func Sweep(state string) (n int) {
 	left, _ := leftCgroup(state)
 	n = left.kill()

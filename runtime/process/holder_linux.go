@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type holder struct {
 	spawns chan func() error // carried out by Run; an error ends it
 	ready  chan struct{}     // closed when Run has what it starts processes with
 	ended  chan struct{}     // closed when Run has ended
+	failed error             // why, once it has
 
 	turn  sync.Mutex // held from the giving of files until Run takes what is to be done with them
 	files *ownFiles  // once it is ready, as is null
@@ -49,10 +51,11 @@ func newHolder(state string) holder {
 	return holder{state: state, spawns: make(chan func() error), ready: make(chan struct{}), ended: make(chan struct{}), owned: map[int]*Process{}}
 }
 
-// Run makes this process a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER), so that
-// what an instance leaves behind becomes our child, and reaps it; and it starts
-// processes. It keeps the goroutine's thread, and returns when ctx ends: with
-// the thread, all processes that still run are killed.
+// Run kills what an earlier run with this state folder left behind. Then it makes this
+// process a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER), so that what an instance
+// leaves behind becomes our child, and reaps it; and it starts processes. It keeps the
+// goroutine's thread, and returns when ctx ends: with the thread, all processes that
+// still run are killed. It must be called once.
 func (d *Driver) Run(ctx context.Context) error {
 	goruntime.LockOSThread()
 	if unix.Gettid() == os.Getpid() { // the first thread, which does not end before the process
@@ -62,12 +65,24 @@ func (d *Driver) Run(ctx context.Context) error {
 		return <-ended
 	}
 	h := &d.holder
-	defer close(h.ended)
+	h.failed = h.run(ctx)
+	close(h.ended)
+	return h.failed
+}
+
+func (h *holder) run(ctx context.Context) error {
+	if !takeWord(h.state) {
+		Sweep(h.state)
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
 	}
 	group := openCgroup(h.state)
-	defer onOtherThread(group.remove)
+	defer onOtherThread(func() {
+		if group.remove(); group.gone() {
+			giveWord(h.state)
+		}
+	})
 	h.mu.Lock()
 	h.cgroup = group
 	h.mu.Unlock()
@@ -146,14 +161,12 @@ func (h *holder) start(p *Process, streams [2]*os.File) error {
 	return nil
 }
 
-// await waits until Run has what it starts processes with: before, whoever opens files
-// may leave none for that.
 func (h *holder) await() error {
 	select {
 	case <-h.ready:
 		return nil
 	case <-h.ended:
-		return errStopping
+		return cmp.Or(h.failed, errStopping)
 	}
 }
 

@@ -123,6 +123,45 @@ func TestSweepFindsTheCgroup(t *testing.T) {
 	}
 }
 
+// TestWhoGivesItsWordIsNotSearched: a run that ended with nothing left spares the next
+// one a look at every process; one that was killed does not.
+func TestWhoGivesItsWordIsNotSearched(t *testing.T) {
+	state := t.TempDir()
+	if err := os.Mkdir(filepath.Join(state, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run := func(look func(*Driver)) {
+		d := NewDriver(state)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- d.Run(ctx) }()
+		if err := d.Await(); err != nil {
+			t.Fatal(err)
+		}
+		look(d)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+	stray, _ := startIn(t, driver(t), &safeBuffer{}, state) // what another run has left
+	run(func(d *Driver) {
+		<-stray.Done()
+		if !strings.Contains(d.Means(), "cgroup") {
+			t.Skip("no cgroup can be made here")
+		}
+	})
+	stray, _ = startIn(t, driver(t), &safeBuffer{}, state) // of nobody, as far as that word goes
+	run(func(*Driver) {
+		if exists(wordFile(state)) {
+			t.Error("the word is good for more than one start")
+		}
+	})
+	if stray.Stop(t.Context(), syscall.SIGTERM, time.Minute); stray.Exit().Signal != "SIGTERM" {
+		t.Errorf("it was found: %v", stray.Exit())
+	}
+}
+
 // TestAGuardLeavesAnothersCgroupAlone: a daemon that finds another one running ends
 // at once, and its guard with it.
 func TestAGuardLeavesAnothersCgroupAlone(t *testing.T) {
@@ -209,12 +248,18 @@ func driverOf(t testing.TB, shares bool) *Driver {
 
 func start(t *testing.T, d *Driver, out *safeBuffer, args ...string) (*Process, string) {
 	t.Helper()
+	return startIn(t, d, out, "/test/"+t.Name(), args...)
+}
+
+// startIn starts a process of the workspace with this state folder.
+func startIn(t *testing.T, d *Driver, out *safeBuffer, state string, args ...string) (*Process, string) {
+	t.Helper()
 	bin, err := testbin.Path()
 	if err != nil {
 		t.Fatal(err)
 	}
 	marker := "MESH_INSTANCE=" + strings.ReplaceAll(t.Name(), "/", "-")
-	p, err := d.Start(Spec{Argv: append([]string{bin}, args...), Env: append(os.Environ(), marker, "MESH_STATE=/test/"+t.Name()), Stdout: out, Stderr: out, Marker: marker})
+	p, err := d.Start(Spec{Argv: append([]string{bin}, args...), Env: append(os.Environ(), marker, "MESH_STATE="+state), Stdout: out, Stderr: out, Marker: marker})
 	if err != nil {
 		t.Fatal(err)
 	}

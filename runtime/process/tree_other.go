@@ -9,13 +9,19 @@ import (
 )
 
 // holder notes the groups that run.
-type holder struct{ groups }
+type holder struct {
+	groups
+	swept chan struct{} // closed when Run has killed what an earlier run left
+}
 
 type held struct{}
 
-func newHolder(state string) holder { return holder{groupsOf(state)} }
+func newHolder(state string) holder { return holder{groupsOf(state), make(chan struct{})} }
 
-func (holder) await() error { return nil }
+func (h holder) await() error {
+	<-h.swept
+	return nil
+}
 
 func (h holder) start(p *Process, streams [2]*os.File) error {
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = streams[0], streams[1], newGroup()
@@ -27,8 +33,11 @@ func (h holder) start(p *Process, streams [2]*os.File) error {
 	return nil
 }
 
-// Run waits for ctx: there is nothing to adopt on this system.
+// Run kills the process groups that an earlier run with this state folder left behind,
+// and waits for ctx: there is nothing to adopt on this system. It must be called once.
 func (d *Driver) Run(ctx context.Context) error {
+	d.holder.kill()
+	close(d.holder.swept)
 	<-ctx.Done()
 	return nil
 }
@@ -54,9 +63,6 @@ func (p *Process) killTree() { p.signalGroup(syscall.SIGKILL) }
 // KillLeft kills the process groups that a daemon with this state folder left behind,
 // to its guard. On this system nothing finds what has left its group.
 func KillLeft(_ int, state string) { groupsOf(state).kill() }
-
-// Prepare has nothing to prepare on this system.
-func Prepare() {}
 
 // Sweep kills the process groups that an earlier mesh with this state folder left
 // behind, which happens only when the daemon and its guard died at once. It returns

@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"sync"
 	"syscall"
 	"time"
 
@@ -87,7 +86,7 @@ func sweepAfter(ctx context.Context, args []string) error {
 
 // newDaemon is `mesh __daemon OPTIONS`: it runs a workspace.
 func newDaemon(*deps) *cobra.Command {
-	return &cobra.Command{Use: "__daemon", Hidden: true, Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: guardian.Daemon, Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var o daemonOptions
 			if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
@@ -112,7 +111,6 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 		}
 	})
 
-	go process.Prepare()
 	usualGC := debug.SetGCPercent(startGC)
 	d, err := openDaemon(ctx, o)
 	if err != nil {
@@ -207,14 +205,9 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 }
 
 func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.State) (err error) {
-	var sweeping sync.WaitGroup
-	sweeping.Go(func() { process.Sweep(o.State) }) // which looks at every process of the machine
 	d.workspace, err = workspace.Open(ctx, workspace.Options{State: state, Gateway: o.Gateway, Watch: o.Watch, Outside: o.Outside,
 		Driver: o.Wanted.Driver, Run: o.Run, Isolated: o.Isolated, Generate: generateSaved,
-		Read: func() (*manifest.Workspace, manifest.Selection, error) {
-			defer sweeping.Wait() // what is left may have a port that is listened on next
-			return d.read(o)
-		},
+		Read:   func() (*manifest.Workspace, manifest.Selection, error) { return d.read(o) },
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err

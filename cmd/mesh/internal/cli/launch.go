@@ -59,7 +59,7 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 		return nil, errors.Join(err, lifeline.Close())
 	}
 	defer ready.Close()
-	guard := exec.Command(self, guardian.Command, o.State, self, "__daemon", string(options))
+	guard := exec.Command(self, guardian.Command, o.State, self, guardian.Daemon, string(options))
 	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
 	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
 	guard.SysProcAttr = ownSession()
