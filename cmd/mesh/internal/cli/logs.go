@@ -109,8 +109,11 @@ func runLogs(ctx context.Context, d *deps, o logOptions) error {
 	if (absent || errors.Is(err, control.ErrNotRunning)) && !o.access {
 		return storedLogs(d, p, o)
 	}
-	if o.follow && ctx.Err() != nil {
-		err = nil // Ctrl-C is how one leaves -f
+	switch {
+	case o.follow && ctx.Err() != nil:
+		return nil // Ctrl-C is how one leaves -f
+	case o.follow && err == nil:
+		d.say("mesh has stopped here; mesh up starts it again.")
 	}
 	return explain(err)
 }
