@@ -111,6 +111,8 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 		}
 	})
 
+	said := make(chan byte, 1)
+	go func() { said <- hear(lifeline) }()
 	usualGC := debug.SetGCPercent(startGC)
 	d, err := openDaemon(ctx, o)
 	if err != nil {
@@ -123,7 +125,7 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 		stop()
 		time.AfterFunc(deathGrace, kill)
 	}
-	go follow(lifeline, stop, func() { died("the command that started mesh") })
+	follow(said, stop, func() { died("the command that started mesh") })
 	context.AfterFunc(ctx, func() {
 		if orphaned(guard) {
 			died("the guard")
@@ -132,6 +134,9 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 	group, serving := errgroup.WithContext(hard)
 	serving, done := context.WithCancel(serving)
 	group.Go(func() error {
+		if ctx.Err() != nil { // nobody joins what is over before it has begun
+			return d.listener.Close()
+		}
 		return control.Serve(serving, d.listener, control.Of(d.workspace, d.socket, buildVersion(), stop, kill))
 	})
 	group.Go(func() error { settle(serving, usualGC); return nil })
@@ -288,18 +293,34 @@ func runsAlready(err error) bool {
 
 // What a client says on the lifeline.
 const (
-	saysDetach = 'd' // the daemon runs on without it
-	saysStop   = 's' // everything is stopped in order
+	saysDetach  = 'd' // the daemon runs on without it
+	saysStop    = 's' // everything is stopped in order
+	saysNothing = 0   // it has died
 )
 
-// follow waits for what the client says. One that ends without a word has died.
-func follow(lifeline io.Reader, stop, died func()) {
-	said := make([]byte, 1)
-	switch n, _ := lifeline.Read(said); {
-	case n == 0:
-		died()
-	case said[0] == saysStop:
-		stop()
+// hear waits for what the client says.
+func hear(lifeline io.Reader) byte {
+	said := []byte{saysNothing}
+	_, _ = lifeline.Read(said) // at its end there is nothing more to hear
+	return said[0]
+}
+
+// follow does what the client says: at once what it has said already, and what it
+// will say beside what comes next.
+func follow(said <-chan byte, stop, died func()) {
+	obey := func(word byte) {
+		switch word {
+		case saysNothing:
+			died()
+		case saysStop:
+			stop()
+		}
+	}
+	select {
+	case word := <-said:
+		obey(word)
+	default:
+		go func() { obey(<-said) }()
 	}
 }
 
