@@ -111,7 +111,7 @@ func runLogs(ctx context.Context, d *deps, o logOptions) error {
 	}
 	switch {
 	case o.follow && ctx.Err() != nil:
-		return nil // Ctrl-C is how one leaves -f
+		err = nil // Ctrl-C is how one leaves -f
 	case o.follow && err == nil:
 		d.say("mesh has stopped here; mesh up starts it again.")
 	}
