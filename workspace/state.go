@@ -97,8 +97,8 @@ func Socket(dir string) string { return filepath.Join(dir, "run", "control.sock"
 // Log is the path of what the daemon below a state folder has to say.
 func Log(dir string) string { return filepath.Join(dir, "run", "daemon.log") }
 
-// OpenLog opens the daemon's log, to add to it.
-func (s *State) OpenLog() (*os.File, error) { return ownFile(Log(s.Dir), os.O_APPEND|os.O_WRONLY) }
+// OpenLog opens the log of the daemon below a state folder, to add to it.
+func OpenLog(dir string) (*os.File, error) { return ownFile(Log(dir), os.O_APPEND|os.O_WRONLY) }
 
 // ownFile opens a file of the state folder, or makes it. What else waits in its place
 // is refused: a link would have mesh write elsewhere, a pipe would have it wait for a

@@ -137,13 +137,13 @@ func TestTheLogIsAFileOfItsOwn(t *testing.T) {
 		if err := os.Symlink(target, Log(dir)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.OpenLog(); err == nil || !strings.Contains(err.Error(), "but a symbolic link; remove it") {
+		if _, err := OpenLog(dir); err == nil || !strings.Contains(err.Error(), "but a symbolic link; remove it") {
 			t.Errorf("a link to %s: %v", target, err)
 		}
 		os.Remove(Log(dir))
 	}
 	for range 2 {
-		f, err := s.OpenLog()
+		f, err := OpenLog(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

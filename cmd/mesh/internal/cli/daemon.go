@@ -64,14 +64,23 @@ func newGuard(*deps) *cobra.Command {
 			if daemon.PID != 0 {
 				process.KillLeft(daemon.PID, args[0])
 			}
-			if err := errors.Join(daemon.Err, sweepAfter(cmd.Context(), args)); err != nil {
-				return err
+			err := errors.Join(daemon.Err, sweepAfter(cmd.Context(), args))
+			if err == nil && daemon.Code != 0 {
+				err = &failure{err: errors.New("the daemon failed"), code: daemon.Code}
 			}
-			if daemon.Code != 0 {
-				return &failure{err: errors.New("the daemon failed"), code: daemon.Code}
-			}
-			return nil
+			intoLog(args[0], err)
+			return err
 		}}
+}
+
+// intoLog adds an error to the daemon's log, for what has no terminal.
+func intoLog(state string, failed error) {
+	log, err := workspace.OpenLog(state)
+	if err != nil {
+		return // there is none before the first start
+	}
+	defer log.Close()
+	report(log, failed)
 }
 
 // sweepAfter removes the containers that a daemon left behind; its options are
@@ -149,7 +158,9 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 		defer done() // the API answers until everything has stopped
 		return d.workspace.Run(ctx, hard)
 	})
-	return group.Wait()
+	err = group.Wait()
+	report(d.log, err)
+	return err
 }
 
 // A start keeps most of what it allocates: collecting it early takes processor
@@ -184,9 +195,20 @@ type daemon struct {
 	listener  net.Listener
 	socket    string
 	remarks   remarks
+	log       *os.File // what mesh itself has to say, and how it died
 }
 
 func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
+	d := &daemon{}
+	read := func() (*manifest.Workspace, manifest.Selection, error) { return d.read(o) }
+	if _, err := os.Stat(o.State); errors.Is(err, os.ErrNotExist) {
+		// A folder is made for what can be run alone.
+		m, selection, err := read()
+		if err != nil {
+			return nil, err
+		}
+		read = func() (*manifest.Workspace, manifest.Selection, error) { return m, selection, nil }
+	}
 	state, err := workspace.OpenState(o.State)
 	if err != nil {
 		return nil, err
@@ -195,25 +217,33 @@ func openDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 		return nil, err
 	}
 	// The log of a daemon that runs is not touched by one that finds it running.
-	if err := emptyLog(state); err != nil {
+	if d.log, err = freshLog(o.State); err != nil {
 		return nil, err
 	}
-	ln, err := control.Listen(ctx, state.Socket())
-	if err != nil {
+	if d.listener, err = control.Listen(ctx, state.Socket()); err != nil {
 		return nil, err
 	}
-	d := &daemon{listener: ln, socket: filepath.Clean(state.Socket())}
-	if err := d.open(ctx, o, state); err != nil {
-		return nil, errors.Join(err, ln.Close())
+	d.socket = filepath.Clean(state.Socket())
+	if err := d.open(ctx, o, state, read); err != nil {
+		return nil, errors.Join(err, d.listener.Close())
 	}
 	return d, nil
 }
 
-func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.State) (err error) {
+// freshLog opens the daemon's log without what the daemon before had to say, and has
+// the runtime write to it when this one crashes.
+func freshLog(state string) (*os.File, error) {
+	log, err := workspace.OpenLog(state)
+	if err != nil {
+		return nil, err
+	}
+	return log, errors.Join(log.Truncate(0), debug.SetCrashOutput(log, debug.CrashOptions{}))
+}
+
+func (d *daemon) open(ctx context.Context, o daemonOptions, state *workspace.State, read func() (*manifest.Workspace, manifest.Selection, error)) (err error) {
 	d.workspace, err = workspace.Open(ctx, workspace.Options{State: state, Gateway: o.Gateway, Watch: o.Watch, Outside: o.Outside,
 		Driver: o.Wanted.Driver, Run: o.Run, Isolated: o.Isolated, Generate: generateSaved,
-		Read:   func() (*manifest.Workspace, manifest.Selection, error) { return d.read(o) },
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+		Read: read, Logger: slog.New(slog.NewTextHandler(d.log, nil))})
 	if err != nil {
 		return err
 	}

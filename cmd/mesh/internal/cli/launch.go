@@ -36,19 +36,10 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := workspace.OpenState(o.State)
-	if err != nil {
-		return nil, startFailure(err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	log, err := state.OpenLog()
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
 	lifelineRead, lifeline, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -60,7 +51,7 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 	}
 	defer ready.Close()
 	guard := exec.Command(self, guardian.Command, o.State, self, guardian.Daemon, string(options))
-	guard.Dir, guard.Stdout, guard.Stderr = o.Dir, log, log
+	guard.Dir = o.Dir
 	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
 	guard.SysProcAttr = ownSession()
 	keepToOurselves()
@@ -71,15 +62,6 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 	}
 	d := &daemonProcess{guard: guard, lifeline: lifeline, client: control.NewClient(workspace.Socket(o.State)), log: workspace.Log(o.State)}
 	return d, d.awaitStart(ready)
-}
-
-// emptyLog forgets what the daemon before had to say.
-func emptyLog(state *workspace.State) error {
-	log, err := state.OpenLog()
-	if err != nil {
-		return err
-	}
-	return errors.Join(log.Truncate(0), log.Close())
 }
 
 // awaitStart reads how the start went.

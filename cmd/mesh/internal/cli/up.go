@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -251,26 +250,9 @@ func leftRunning(ctx context.Context, client *control.Client, err error) error {
 	return err
 }
 
-// precheck finds out before a state folder is made whether there is anything to
-// run. Where there is one, the daemon finds out.
-func (o *upOptions) precheck(p place) error {
-	if _, err := os.Stat(p.state); !errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	m, err := p.load()
-	if err != nil {
-		return err
-	}
-	_, err = o.wanted().of(m)
-	return err
-}
-
 // start launches the daemon and stays with it, or lets it go once all is
 // healthy. A fresh copy that another client has taken meanwhile is left to it.
 func start(ctx context.Context, d *deps, o *upOptions, p place, fresh bool) error {
-	if err := o.precheck(p); err != nil {
-		return err
-	}
 	options := daemonOptions{Dir: p.dir, State: p.state, Gateway: o.gateway, Wanted: o.wanted(), Isolated: o.isolated, Watch: true}
 	patience := time.Now().Add(o.waitTimeout)
 	daemon, err := launch(options)
