@@ -115,7 +115,7 @@ func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
 		return nil, err
 	}
 	// What is left of an earlier run may have a port that is listened on next.
-	if err := w.processes.Await(); err != nil {
+	if err := w.processes.AwaitClean(); err != nil {
 		return nil, err
 	}
 	if err := w.fixPorts(); err != nil {
@@ -249,7 +249,7 @@ func (w *Workspace) close() {
 	if w.driven != nil {
 		over, end := context.WithCancel(context.Background())
 		end()
-		_ = w.driven(over) // Await has told why it failed, or Run
+		_ = w.driven(over) // AwaitClean has told why it failed, or Run
 	}
 	if err := w.closeContainers(w.containers.Load()); err != nil {
 		w.log.Warn(err.Error())

@@ -27,6 +27,7 @@ type holder struct {
 	state  string
 	shares bool              // the thread has no file table of its own, though it could; for tests
 	spawns chan func() error // carried out by Run; an error ends it
+	clean  chan struct{}     // closed when Run has killed what an earlier run left
 	ready  chan struct{}     // closed when Run has what it starts processes with
 	ended  chan struct{}     // closed when Run has ended
 	failed error             // why, once it has
@@ -48,7 +49,7 @@ type held struct {
 }
 
 func newHolder(state string) holder {
-	return holder{state: state, spawns: make(chan func() error), ready: make(chan struct{}), ended: make(chan struct{}), owned: map[int]*Process{}}
+	return holder{state: state, spawns: make(chan func() error), clean: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}), owned: map[int]*Process{}}
 }
 
 // Run kills what an earlier run with this state folder left behind. Then it makes this
@@ -74,6 +75,7 @@ func (h *holder) run(ctx context.Context) error {
 	if !takeWord(h.state) {
 		Sweep(h.state)
 	}
+	close(h.clean)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
 	}
@@ -119,8 +121,9 @@ func (h *holder) run(ctx context.Context) error {
 	}
 }
 
-// Means names how processes are held, for people.
+// Means names how processes are held, for people, once Run is about to hold them.
 func (d *Driver) Means() string {
+	_ = d.holder.await(d.holder.ready) // of one that has ended there is something to say, too
 	d.holder.mu.Lock()
 	defer d.holder.mu.Unlock()
 	return d.holder.cgroup.means()
@@ -161,9 +164,10 @@ func (h *holder) start(p *Process, streams [2]*os.File) error {
 	return nil
 }
 
-func (h *holder) await() error {
+// await waits for a step of Run. An error is why it will not come to it.
+func (h *holder) await(step <-chan struct{}) error {
 	select {
-	case <-h.ready:
+	case <-step:
 		return nil
 	case <-h.ended:
 		return cmp.Or(h.failed, errStopping)

@@ -62,10 +62,8 @@ func NewDriver(state string) *Driver {
 	return &Driver{holder: newHolder(state), buffers: sync.Pool{New: func() any { return new(make([]byte, outputBuffer)) }}}
 }
 
-// Await waits until Run has killed what an earlier run left behind, and has what it
-// starts processes with: before, whoever opens files may leave none for that. An error
-// is why it never will.
-func (d *Driver) Await() error { return d.holder.await() }
+// AwaitClean waits until Run has killed what an earlier run left behind.
+func (d *Driver) AwaitClean() error { return d.holder.await(d.holder.clean) }
 
 // Process is one that was started. It owns the goroutines that read its output
 // and wait for it; they end by themselves after the process does.
@@ -93,7 +91,8 @@ func (d *Driver) Start(spec Spec) (*Process, error) {
 		return nil, startError(spec.Argv[0], cmd.Err)
 	}
 	cmd.Err = nil
-	if err := d.Await(); err != nil {
+	// Before it is ready, whoever opens files may leave none for it.
+	if err := d.holder.await(d.holder.ready); err != nil {
 		return nil, startError(spec.Argv[0], err)
 	}
 	out, err := newOutput(&d.buffers, spec.Stdout, spec.Stderr)

@@ -135,7 +135,7 @@ func TestWhoGivesItsWordIsNotSearched(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- d.Run(ctx) }()
-		if err := d.Await(); err != nil {
+		if err := d.AwaitClean(); err != nil {
 			t.Fatal(err)
 		}
 		look(d)

@@ -11,15 +11,18 @@ import (
 // holder notes the groups that run.
 type holder struct {
 	groups
-	swept chan struct{} // closed when Run has killed what an earlier run left
+	clean, ready chan struct{} // one channel, closed when Run has killed what an earlier run left
 }
 
 type held struct{}
 
-func newHolder(state string) holder { return holder{groupsOf(state), make(chan struct{})} }
+func newHolder(state string) holder {
+	clean := make(chan struct{})
+	return holder{groupsOf(state), clean, clean}
+}
 
-func (h holder) await() error {
-	<-h.swept
+func (holder) await(step <-chan struct{}) error {
+	<-step
 	return nil
 }
 
@@ -37,7 +40,7 @@ func (h holder) start(p *Process, streams [2]*os.File) error {
 // and waits for ctx: there is nothing to adopt on this system. It must be called once.
 func (d *Driver) Run(ctx context.Context) error {
 	d.holder.kill()
-	close(d.holder.swept)
+	close(d.holder.clean)
 	<-ctx.Done()
 	return nil
 }
