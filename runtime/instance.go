@@ -112,6 +112,8 @@ func (in *instance) run(ctx context.Context) {
 func (in *instance) over(ctx context.Context, again *restarts, exit process.Exit, err error) bool {
 	unset := (*manifest.UnsetVariable)(nil)
 	switch {
+	case in.stopped() && exit.Signal == "SIGKILL" && in.service.Stop != nil && stopSignal(in.service.Stop) != syscall.SIGKILL:
+		in.to(Exited, "stopped: killed, since it did not end within %v", in.service.Stop.Grace.Or(manifest.DefaultGrace))
 	case in.stopped() || ctx.Err() != nil:
 		in.to(Exited, "stopped")
 	case err == nil && !again.wanted(exit.Code):

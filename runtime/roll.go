@@ -35,7 +35,11 @@ func (r *roll) roll(work context.Context) {
 		}
 	}
 	if len(keep) > 0 && r.rejected == r.generation() {
-		return // tried already; the old ones serve on
+		r.hold(work, keep[0].gen) // tried already; the old ones serve on
+		return
+	}
+	if r.alone() {
+		drop = append(drop, r.leaving()...)
 	}
 	r.stopEach(work, drop)
 	if work.Err() != nil {
@@ -45,7 +49,7 @@ func (r *roll) roll(work context.Context) {
 	if len(keep) == 0 {
 		r.fill()
 		r.trim(work)
-		r.stopEach(work, r.stale()) // those that drain: they are swept when they have ended
+		r.stopEach(work, append(r.stale(), r.leaving()...)) // those that drain: they are swept when they have ended
 		return
 	}
 	r.swap(work, keep)
@@ -91,9 +95,21 @@ func (r *roll) numbers() []int {
 	return numbers
 }
 
-// fresh counts instances of the wanted generation, those that have ended too:
-// they are not started again by themselves.
-func (r *roll) fresh() int { return len(r.instances) - len(r.stale()) }
+// leaving are instances of the wanted generation that were told to stop, by a scale
+// that does not hold any more.
+func (r *roll) leaving() []*instance {
+	var leaving []*instance
+	for _, in := range r.instances {
+		if in.gen == r.generation() && in.stopped() {
+			leaving = append(leaving, in)
+		}
+	}
+	return leaving
+}
+
+// fresh counts instances of the wanted generation that are to run, those that have ended
+// by themselves too: they are not started again.
+func (r *roll) fresh() int { return len(r.instances) - len(r.stale()) - len(r.leaving()) }
 
 // fill starts what is missing, all at once.
 func (r *roll) fill() {
@@ -107,20 +123,44 @@ func (r *roll) trim(work context.Context) {
 	var extra []*instance
 	numbers := r.numbers()
 	for i := len(numbers) - 1; i >= 0 && r.fresh()-len(extra) > r.replicas; i-- {
-		if in := r.instances[numbers[i]]; in.gen == r.generation() {
+		if in := r.instances[numbers[i]]; in.gen == r.generation() && !in.stopped() {
 			extra = append(extra, in)
 		}
 	}
 	r.stopEach(work, extra)
 }
 
-// launch starts an instance under the lowest number that is free.
-func (r *roll) launch() *instance {
+// hold brings the instances of a generation that serves on, since the newest one did
+// not become healthy, to as many as are wanted beside those of the newest that did.
+func (r *roll) hold(work context.Context, gen generation) {
+	var held, leaving []*instance
+	for _, in := range r.stale() {
+		switch {
+		case in.stopped():
+			leaving = append(leaving, in)
+		case in.gen == gen:
+			held = append(held, in)
+		}
+	}
+	for n := len(held) + r.fresh(); n < r.replicas; n++ {
+		r.launchAs(held[0].service, held[0].artifact, gen)
+	}
+	if extra := len(held) + r.fresh() - r.replicas; extra > 0 {
+		leaving = append(leaving, held[max(0, len(held)-extra):]...)
+	}
+	r.stopEach(work, leaving)
+}
+
+// launch starts an instance of the wanted generation.
+func (r *roll) launch() *instance { return r.launchAs(r.service, *r.artifact, r.generation()) }
+
+// launchAs starts an instance under the lowest number that is free.
+func (r *roll) launchAs(service *manifest.Service, artifact Artifact, gen generation) *instance {
 	n := 1
 	for r.instances[n] != nil {
 		n++
 	}
-	in := newInstance(r.sup, r.service, r.id(n), *r.artifact, r.generation())
+	in := newInstance(r.sup, service, r.id(n), artifact, gen)
 	r.instances[n] = in
 	r.begun.Store(true)
 	// At once: whoever looks between the old one and this must see that there will
@@ -141,6 +181,7 @@ func (r *roll) swap(work context.Context, old []*instance) {
 		}
 		if reason := r.awaitReady(work, in); reason != "" {
 			r.reject(work, in, reason)
+			r.hold(work, old[0].gen) // as many as were asked for meanwhile
 			return
 		}
 		if work.Err() != nil {
@@ -150,7 +191,7 @@ func (r *roll) swap(work context.Context, old []*instance) {
 		old = old[1:]
 	}
 	r.fill()
-	r.stopEach(work, r.stale())
+	r.stopEach(work, append(r.stale(), r.leaving()...))
 }
 
 // unready is an instance of the wanted generation that has not been healthy yet; nil:
@@ -158,7 +199,7 @@ func (r *roll) swap(work context.Context, old []*instance) {
 func (r *roll) unready() *instance {
 	for _, n := range r.numbers() {
 		in := r.instances[n]
-		if in.gen != r.generation() {
+		if in.gen != r.generation() || in.stopped() {
 			continue
 		}
 		select {

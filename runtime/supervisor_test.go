@@ -432,6 +432,61 @@ func TestWhyTheOldOneServesOnIsKept(t *testing.T) {
 	})
 }
 
+// TestScaleOfWhatServesOn: the version that serves is scaled, not the one that does not
+// become healthy.
+func TestScaleOfWhatServesOn(t *testing.T) {
+	r := newRig(t)
+	r.build.set("app", r.program())
+	r.apply(svc("app", func(s *manifest.Service) { two := 2; s.Replicas = &two }))
+	healthy := func(n int) {
+		t.Helper()
+		r.until(fmt.Sprint(n, " healthy"), func(s Snapshot) bool {
+			is := s.Of("app")
+			return len(is) == n && !slices.ContainsFunc(is, func(i Instance) bool { return i.State != Healthy || i.Version != "v1" })
+		})
+	}
+	healthy(2)
+	r.build.set("app", []string{"false"})
+	_ = r.Rebuild("app")
+	r.until("rejected", func(s Snapshot) bool { service, _ := s.Service("app"); return service.Rejected != "" })
+	for _, replicas := range []int{4, 1, 3} {
+		if err := r.Scale("app", replicas); err != nil {
+			t.Fatal(err)
+		}
+		healthy(replicas)
+	}
+}
+
+// TestScaleUpWhileOthersLeave: what was told to stop is none of those that are wanted.
+func TestScaleUpWhileOthersLeave(t *testing.T) {
+	for _, reload := range []string{"", "replace"} {
+		r := newRig(t)
+		r.ends.drain = 200 * time.Millisecond
+		r.build.set("app", r.program())
+		r.apply(svc("app", func(s *manifest.Service) { two := 2; s.Replicas, s.Reload = &two, reload }))
+		healthy := func(s Snapshot) bool {
+			is := s.Of("app")
+			return len(is) == 2 && !slices.ContainsFunc(is, func(i Instance) bool { return i.State != Healthy })
+		}
+		r.until("two", healthy)
+		leaves := func(s Snapshot) bool {
+			return slices.ContainsFunc(s.Of("app"), func(i Instance) bool { return i.State == Stopping })
+		}
+		for _, replicas := range []int{1, 0} {
+			if err := r.Scale("app", replicas); err != nil {
+				t.Fatal(err)
+			}
+			r.until("one leaves", leaves)
+			if replicas > 0 {
+				_ = r.Scale("app", 2)
+			} else {
+				_ = r.Start("app")
+			}
+			r.until("two again", healthy)
+		}
+	}
+}
+
 func TestReplaceStopsTheOldFirst(t *testing.T) {
 	r := newRig(t)
 	r.build.set("app", r.program())
@@ -621,7 +676,7 @@ func TestStopStartScaleRemove(t *testing.T) {
 	r.apply(app)
 	r.state("app", Healthy)
 	_ = r.Stop("app")
-	if i := r.state("app", Exited); i.Reason != "stopped" || i.PID != 0 {
+	if i := r.state("app", Exited); i.Reason != "stopped: killed, since it did not end within 50ms" || i.PID != 0 {
 		t.Errorf("%+v", i)
 	}
 	_ = r.Start("app")

@@ -387,7 +387,7 @@ func (u *unit) sweep() {
 	for n, in := range u.instances {
 		select {
 		case <-in.done:
-			old := u.artifact != nil && in.gen != u.generation() || u.live() >= u.replicas
+			old := u.artifact != nil && in.gen != u.generation() || u.live() >= u.replicas || in.stopped()
 			if u.removed || old && !u.stopped {
 				u.drop(n)
 			}

@@ -28,6 +28,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	}
 	selected, observed := c.selected, w.observed(c.selected)
 	c.leaveOthers(observed)
+	w.leaveBegun(selected, observed)
 	if saved {
 		leaveAsSet(observed, w.Manifest(), m)
 		leaveManual(selected, observed)
@@ -57,9 +58,9 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	return append(w.apply(selected, observed), changes...), nil
 }
 
-// leaveAsSet hides what a person has stopped, or scaled, and versions that were tried,
-// from a plan for manifests that were saved: unless they say something else of it now,
-// nobody asked for that to change.
+// leaveAsSet hides what a person has stopped, or scaled, versions that were tried and
+// tasks that have failed from a plan for manifests that were saved: unless they say
+// something else of it now, nobody asked for that to change.
 func leaveAsSet(observed runtime.Observed, was, now *manifest.Workspace) {
 	for name, o := range observed {
 		o.Rejected = ""
@@ -67,11 +68,48 @@ func leaveAsSet(observed runtime.Observed, was, now *manifest.Workspace) {
 			o.Down = ""
 		}
 		before, had := was.Service(name)
-		if after, has := now.Service(name); had && has && before.Instances() == after.Instances() {
+		after, has := now.Service(name)
+		if has && after.Kind == manifest.KindTask {
+			o.Down = ""
+		}
+		if had && has && before.Instances() == after.Instances() {
 			o.Replicas = after.Instances()
 		}
 		observed[name] = o
 	}
+}
+
+// begunAt is since when a task is under way; nil: it is not.
+func (w *Workspace) begunAt(task string) *time.Time {
+	for _, i := range w.supervisor.Look(task).Instances {
+		if i.State.Running() && i.StartedAt != nil {
+			return i.StartedAt
+		}
+	}
+	return nil
+}
+
+// leaveBegun hides from a plan what is different about tasks that are under way: a
+// migration runs to its end. It stays different for the plan after that.
+func (w *Workspace) leaveBegun(selected []*manifest.Service, observed runtime.Observed) {
+	for _, s := range selected {
+		if o, runs := observed[s.Name]; runs && s.Kind == manifest.KindTask && w.begunAt(s.Name) != nil {
+			o.Spec, o.Environment, o.Outdated = runtime.SpecHash(s), "", ""
+			observed[s.Name] = o
+		}
+	}
+}
+
+// ranAlone are the tasks that run since somebody asked for them, and are not done.
+func (w *Workspace) ranAlone(m *manifest.Workspace, c choice, except []string) (tasks []*manifest.Service) {
+	for _, s := range w.running() {
+		now, still := m.Service(s.Name)
+		if still && now.Kind == manifest.KindTask && !slices.Contains(c.asked, now) && !slices.Contains(except, s.Name) &&
+			slices.ContainsFunc(w.supervisor.Look(s.Name).Instances, func(i runtime.Instance) bool { return !i.State.Final() }) {
+			tasks = append(tasks, now)
+		}
+	}
+	return tasks
 }
 
 // RunTask runs a task once more, or for the first time where it is not part of
@@ -83,20 +121,21 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 	if !ok {
 		return &manifest.UnknownService{Name: name, Known: m.Names()}
 	}
-	for _, i := range w.supervisor.Look(name).Instances {
-		if i.State.Running() && i.StartedAt != nil {
-			return fmt.Errorf("%s runs already, since %s: mesh wait %[1]s --for completed waits for its end, mesh restart %[1]s begins it anew", name, i.StartedAt.Format(time.TimeOnly))
-		}
-	}
-	if slices.Contains(w.running(), task) {
-		return w.supervisor.Restart(name) // which builds it first
+	if since := w.begunAt(name); since != nil {
+		return fmt.Errorf("%s runs already, since %s: mesh wait %[1]s --for completed waits for its end, mesh restart %[1]s begins it anew", name, since.Format(time.TimeOnly))
 	}
 	observed := w.observed([]*manifest.Service{task})
+	has := slices.Contains(w.running(), task)
+	if now := observed[name]; has && now.Spec == runtime.SpecHash(task) && now.Environment == "" {
+		return w.supervisor.Restart(name) // which builds it first
+	}
 	if err := w.join(ctx, []*manifest.Service{task}); err != nil {
 		return err
 	}
 	w.mu.Lock()
-	w.selected = append(slices.Clone(w.selected), task)
+	if !has {
+		w.selected = append(slices.Clone(w.selected), task)
+	}
 	selected := w.selected
 	w.mu.Unlock()
 	if err := w.configure(ctx); err != nil {
@@ -115,6 +154,7 @@ func (w *Workspace) Plan(m *manifest.Workspace, sel manifest.Selection) (runtime
 	}
 	observed := w.observed(c.selected)
 	c.leaveOthers(observed)
+	w.leaveBegun(c.selected, observed)
 	return slices.Concat(runtime.NewPlan(c.selected, observed), w.changes(m, c.selected), w.later(m)), nil
 }
 
@@ -167,7 +207,7 @@ func (w *Workspace) choose(m *manifest.Workspace, sel manifest.Selection) (c cho
 		sel.External = w.stillExternal(m, sel)
 	}
 	if c.asked, err = m.Select(sel); err != nil || len(sel.Names) == 0 {
-		c.selected, c.standing = c.asked, sel
+		c.selected, c.standing = slices.Concat(c.asked, w.ranAlone(m, c, sel.Except)), sel
 		return c, err
 	}
 	c.selected = slices.Clone(c.asked)

@@ -37,7 +37,7 @@ func (w *Workspace) watch(ctx context.Context) error {
 					cancel() // a manifest moved a service, or a link leads elsewhere
 				}
 			}
-			watching.Go(func() { w.follow(trees, tree, changed) })
+			watching.Go(func() { w.follow(trees, tree, &saves{Workspace: w, ctx: ctx, applied: changed}) })
 		}
 		<-trees.Done()
 		since = time.Now()
@@ -47,8 +47,8 @@ func (w *Workspace) watch(ctx context.Context) error {
 	return nil
 }
 
-func (w *Workspace) follow(ctx context.Context, tree *watch.Tree, applied func()) {
-	if err := tree.Run(ctx, &saves{Workspace: w, applied: applied}); err != nil {
+func (w *Workspace) follow(ctx context.Context, tree *watch.Tree, to *saves) {
+	if err := tree.Run(ctx, to); err != nil {
 		// Without it everything still runs; only saves are not seen.
 		w.log.Warn("saves below " + tree.Root + " are not watched: " + watchError(err))
 	}
@@ -120,10 +120,11 @@ func below(path, dir string) bool {
 // and new versions swapped in when whoever saves is done.
 type saves struct {
 	*Workspace
-	applied   func() // the folders to watch may be others now
-	apply     bool   // one of them was saved in this burst, or what a service is told
-	contracts bool   // one of those was
-	modules   bool   // a file was that says which folders Go services are built from, or a link to one
+	ctx       context.Context // of the watch: its trees end earlier where there are others to watch
+	applied   func()          // the folders to watch may be others now
+	apply     bool            // one of them was saved in this burst, or what a service is told
+	contracts bool            // one of those was
+	modules   bool            // a file was that says which folders Go services are built from, or a link to one
 }
 
 // Early implements watch.Changes.
@@ -148,7 +149,11 @@ func (s *saves) leads(path string) bool {
 }
 
 // Settled implements watch.Changes.
-func (s *saves) Settled(ctx context.Context, paths []string) {
+func (s *saves) Settled(_ context.Context, paths []string) {
+	ctx := s.ctx
+	if ctx.Err() != nil {
+		return // everything is stopped
+	}
 	defer s.supervisor.Settled()
 	s.note(paths)
 	apply, contracts, modules := s.apply, s.contracts, s.modules
@@ -158,8 +163,7 @@ func (s *saves) Settled(ctx context.Context, paths []string) {
 	}
 	if apply {
 		if _, err := s.Reload(ctx); err != nil {
-			s.log.Error("the manifest is not applied: " + err.Error())
-			return
+			s.log.Error("the manifest is not applied: " + err.Error()) // what runs by the one before is still built
 		}
 	}
 	if apply || modules {

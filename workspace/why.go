@@ -33,11 +33,7 @@ func (w *Workspace) Explain(service string) (Explanation, error) {
 	now := w.supervisor.Snapshot()
 	e := explain(s, now, m)
 	e.silenced(w.endpoints.silent(service))
-	q := logs.Query{Services: []string{service}, Since: newestStart(now.Of(service)), Last: 10}
-	if e.LastLog = append(e.LastLog, w.logs.Recent(q)...); len(e.LastLog) == 0 {
-		q.Since = time.Time{}
-		e.LastLog = append(e.LastLog, w.logs.Recent(q)...)
-	}
+	e.LastLog = append(e.LastLog, w.lastLog(service, now)...)
 	if state := runtime.State(e.State); len(e.LastLog) == 0 && (state == runtime.Failed || state == runtime.Backoff) {
 		e.Next = "mend that, and then: mesh restart " + service // its log has nothing to add
 	}
@@ -45,6 +41,29 @@ func (w *Workspace) Explain(service string) (Explanation, error) {
 		e.Next = "raise the limit where mesh is started (ulimit -n 65536), and then: mesh down && mesh up"
 	}
 	return e, nil
+}
+
+// lastLog are the last lines of the newest start, if that printed any, or of the
+// service. Where the newest version was rejected they are what that printed, whose
+// instance is gone.
+func (w *Workspace) lastLog(service string, now runtime.Snapshot) []logs.Line {
+	const most = 10
+	q := logs.Query{Services: []string{service}, Since: newestStart(now.Of(service))}
+	if s, _ := now.Service(service); s.Rejected != "" {
+		said := slices.DeleteFunc(w.logs.Recent(q), func(l logs.Line) bool {
+			return l.Stream == logs.Build || slices.ContainsFunc(now.Of(service), func(i runtime.Instance) bool { return i.Instance == l.Instance })
+		})
+		if len(said) > 0 {
+			return said[max(0, len(said)-most):]
+		}
+	}
+	q.Last = most
+	lines := w.logs.Recent(q)
+	if len(lines) == 0 {
+		q.Since = time.Time{}
+		lines = w.logs.Recent(q)
+	}
+	return lines
 }
 
 // newestStart is when the newest instance began: what was printed before is of
@@ -202,6 +221,15 @@ func (e *Explanation) probe(s *manifest.Service, i runtime.Instance) {
 	case s.External():
 		e.Causes = append(e.Causes, "it runs elsewhere, at "+s.URL+", and is sent requests once it is well there")
 		e.Next = "start it there; mesh env " + s.Name + " shows what it should be told"
+	case s.Kind == manifest.KindTask:
+		e.Causes = append(e.Causes, "the task is at work")
+		e.Next = "wait; mesh logs -f " + s.Name + " shows how far it is"
+	case s.Kind == manifest.KindWorker && s.Health == nil:
+		e.Causes = append(e.Causes, "it is healthy when it has run for a second")
+		if i.LastEnd != "" {
+			e.Causes = append(e.Causes, "the last time it had ended by itself: "+i.LastEnd)
+		}
+		e.Next = "look at mesh logs " + s.Name
 	case s.Health == nil:
 		e.Causes = append(e.Causes, "nothing accepts connections at "+i.Address)
 		e.Next = "does the program listen on ${HOST}:${PORT}, as it is told in its environment? mesh env " + s.Name

@@ -76,7 +76,7 @@ func (p servicesPane) serviceRow(s runtime.Service, instances []runtime.Instance
 // atRest reports whether a service does not run because somebody stopped it.
 func atRest(s runtime.Service, instances []runtime.Instance) bool {
 	for _, i := range instances {
-		if !i.State.Final() || !s.Stopped && (i.State != runtime.Exited || i.Reason != "stopped") {
+		if !i.State.Final() || !s.Stopped && (i.State != runtime.Exited || !strings.HasPrefix(i.Reason, "stopped")) {
 			return false
 		}
 	}

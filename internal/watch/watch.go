@@ -52,7 +52,8 @@ type Changes interface {
 	Settled(ctx context.Context, paths []string)
 }
 
-// Run tells of changes until ctx ends. What happens while it tells is gathered.
+// Run tells of changes until ctx ends, and then of what has come until then. What
+// happens while it tells is gathered.
 func (t *Tree) Run(ctx context.Context, to Changes) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -72,6 +73,9 @@ func (t *Tree) Run(ctx context.Context, to Changes) error {
 	for {
 		select {
 		case <-ctx.Done():
+			if t.drain(); ceiling != nil || len(t.gathered) > 0 {
+				to.Settled(ctx, t.flush())
+			}
 			return nil
 		case err := <-watcher.Errors:
 			if !errors.Is(err, fsnotify.ErrEventOverflow) {
@@ -98,6 +102,18 @@ func (t *Tree) Run(ctx context.Context, to Changes) error {
 		quiet = time.After(Quiet)
 		if ceiling == nil {
 			early, ceiling = time.After(Early), time.After(Ceiling)
+		}
+	}
+}
+
+// drain takes the events that are on their way.
+func (t *Tree) drain() {
+	for {
+		select {
+		case event := <-t.watcher.Events:
+			t.take(event)
+		case <-time.After(Early):
+			return
 		}
 	}
 }

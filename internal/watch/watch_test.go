@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,43 @@ func TestTree(t *testing.T) {
 	}
 	sees(t, changes, path)
 }
+
+// TestTheEndTellsWhatHasCome: a burst that has begun is told to its end.
+func TestTheEndTellsWhatHasCome(t *testing.T) {
+	tree := &Tree{Root: t.TempDir()}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	path, rest := filepath.Join(tree.Root, "a"), filepath.Join(tree.Root, "b")
+	told := ending{early: func() { write(t, rest); cancel() }, settled: make(chan []string, 100)}
+	done := make(chan error)
+	go func() { done <- tree.Run(ctx, told) }()
+	for running := true; running; { // until it watches
+		write(t, path)
+		select {
+		case err := <-done:
+			if running = false; err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	close(told.settled)
+	for paths := range told.settled {
+		if slices.Contains(paths, rest) {
+			return
+		}
+	}
+	t.Error("what came after Early was not told")
+}
+
+// ending ends the tree at the first telling.
+type ending struct {
+	early   func()
+	settled chan []string
+}
+
+func (e ending) Early(context.Context, []string)           { e.early() }
+func (e ending) Settled(_ context.Context, paths []string) { e.settled <- paths }
 
 func TestSteadyWritingIsStillTold(t *testing.T) {
 	dir := t.TempDir()

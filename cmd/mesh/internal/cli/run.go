@@ -52,13 +52,16 @@ func runOnce(ctx context.Context, d *deps, client *control.Client, task string) 
 	}
 	printing := d.printTask(ctx, client, task, begun)
 	var last runtime.Instance
+	gone := false
 	err = client.Watch(ctx, func(now runtime.Snapshot) bool {
 		for _, i := range now.Of(task) {
 			if last = i; i.State.Final() && !slices.ContainsFunc(before.Of(task), i.SameStart) {
 				return true
 			}
 		}
-		return false
+		_, there := now.Service(task)
+		gone = !there
+		return gone
 	})
 	if err != nil {
 		printing.stop()
@@ -69,6 +72,9 @@ func runOnce(ctx context.Context, d *deps, client *control.Client, task string) 
 	}
 	if err := printing.end(ctx); err != nil {
 		return explain(err)
+	}
+	if gone {
+		return withNext(fmt.Errorf("%s was taken out of this workspace before it was done", task), "mesh logs "+task+" shows how far it came")
 	}
 	if !last.Completed() {
 		return withNext(fmt.Errorf("%s: %s", task, last.Reason), "mesh why "+task)

@@ -78,11 +78,18 @@ func steer(ctx context.Context, d *deps, verb string, names []string) (*control.
 func waitStopped(ctx context.Context, client *control.Client, names []string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
-	var left []string
+	var left, wanted []string
 	err := client.Watch(ctx, func(now runtime.Snapshot) bool {
+		wanted = slices.DeleteFunc(slices.Clone(names), func(name string) bool { s, there := now.Service(name); return s.Stopped || !there })
+		if len(wanted) > 0 {
+			return true
+		}
 		left = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return stopped(now, name) })
 		return len(left) == 0
 	})
+	if len(wanted) > 0 {
+		return fmt.Errorf("somebody started it again meanwhile: %s", strings.Join(wanted, ", "))
+	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
 		return withNext(fmt.Errorf("not stopped after %v: %s", timeout, strings.Join(left, ", ")), "mesh why "+left[0])
 	}

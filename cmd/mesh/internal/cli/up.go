@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -214,9 +215,13 @@ func dryRun(ctx context.Context, d *deps, p place, o *upOptions, client *control
 }
 
 func applyChanges(ctx context.Context, d *deps, p place, o *upOptions, client *control.Client) error {
-	_, selection, err := o.read(d, p)
+	m, selection, err := o.read(d, p)
 	if err != nil {
 		return err
+	}
+	wanted, err := m.Select(selection)
+	if err != nil {
+		return explain(err)
 	}
 	plan, err := client.Apply(ctx, control.ApplyRequest{Selection: selection, Driver: o.driver})
 	if err != nil {
@@ -226,8 +231,20 @@ func applyChanges(ctx context.Context, d *deps, p place, o *upOptions, client *c
 		fmt.Fprintln(d.streams.Err, plan)
 	}
 	d.tellProblems(ctx, client)
-	w := &waiting{names: o.names, condition: manifest.Healthy, newest: true, progress: newProgress(d), limit: o.waitTimeout}
+	w := &waiting{names: o.waitedFor(wanted), condition: manifest.Healthy, newest: true, progress: newProgress(d), limit: o.waitTimeout}
 	return leftRunning(ctx, client, w.wait(ctx, client))
+}
+
+// waitedFor are the services that were asked for. A task that runs by itself beside all
+// of them is not.
+func (o *upOptions) waitedFor(wanted []*manifest.Service) []string {
+	names := slices.Clone(o.names)
+	if len(names) == 0 {
+		for _, s := range wanted {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // errStopped says that the wait is over because there is nothing left to wait

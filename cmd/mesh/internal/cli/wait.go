@@ -193,6 +193,13 @@ func (w *waiting) behind(s runtime.Service) bool {
 
 // trouble says what keeps services from what was waited for.
 func trouble(now runtime.Snapshot, stuck []string) error {
+	if len(stuck) > 1 {
+		lines := make([]string, len(stuck))
+		for i, name := range stuck {
+			lines[i] = "\n  " + name + ": " + firstLine(reasonOf(now, name))
+		}
+		return fmt.Errorf("%s:%s", plainList(stuck), strings.Join(lines, ""))
+	}
 	if serves := slices.ContainsFunc(now.Of(stuck[0]), func(i runtime.Instance) bool { return i.State == runtime.Healthy }); serves {
 		return fmt.Errorf("%s: %s", strings.Join(stuck, ", "), reasonOf(now, stuck[0]))
 	}
