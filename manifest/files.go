@@ -2,7 +2,9 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
+	"github.com/ebef7166/mesh/internal/dotenv"
 	"github.com/ebef7166/mesh/internal/glob"
 )
 
@@ -74,6 +77,29 @@ func (s *Service) EnvFiles() []string {
 		files = append(files, filepath.Join(s.Dir, name))
 	}
 	return files
+}
+
+// FileVariables are the variables that files tell a service, the later file's over the
+// earlier one's: .env of the workspace, .env of the service, env_file. They are nil
+// beside an error only, which says where in which file something is wrong.
+func (ws *Workspace) FileVariables(s *Service) (map[string]string, error) {
+	own := s.EnvFiles()
+	all := map[string]string{}
+	if len(own) == 0 {
+		return all, nil
+	}
+	for i, path := range append([]string{filepath.Join(ws.Dir, EnvFileName)}, own...) {
+		values, err := dotenv.Read(path)
+		switch {
+		case os.IsNotExist(err) && i < 2: // the two that need not be there
+		case os.IsNotExist(err):
+			return nil, fmt.Errorf("env_file: %w", err)
+		case err != nil:
+			return nil, err
+		}
+		maps.Copy(all, values)
+	}
+	return all, nil
 }
 
 func (c *checker) envFiles() {

@@ -26,12 +26,17 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	if err != nil {
 		return nil, err
 	}
-	selected, observed := c.selected, w.observed(c.selected)
+	selected := c.selected
+	observed, unread := w.observed(selected)
+	w.tellUnread(unread)
 	c.leaveOthers(observed)
 	w.leaveBegun(selected, observed)
-	if saved {
+	switch {
+	case saved:
 		leaveAsSet(observed, w.Manifest(), m)
 		leaveManual(selected, observed)
+	case unread != nil: // of what was asked for nothing is done that is not all of it
+		return nil, unread
 	}
 	changes := w.changes(m, selected)
 	if err := w.join(ctx, selected); err != nil {
@@ -124,7 +129,7 @@ func (w *Workspace) RunTask(ctx context.Context, name string) error {
 	if since := w.begunAt(name); since != nil {
 		return fmt.Errorf("%s runs already, since %s: mesh wait %[1]s --for completed waits for its end, mesh restart %[1]s begins it anew", name, since.Format(time.TimeOnly))
 	}
-	observed := w.observed([]*manifest.Service{task})
+	observed, _ := w.observed([]*manifest.Service{task}) // its start says what is wrong with its files
 	has := slices.Contains(w.running(), task)
 	if now := observed[name]; has && now.Spec == runtime.SpecHash(task) && now.Environment == "" {
 		return w.supervisor.Restart(name) // which builds it first
@@ -152,19 +157,22 @@ func (w *Workspace) Plan(m *manifest.Workspace, sel manifest.Selection) (runtime
 	if err != nil {
 		return nil, err
 	}
-	observed := w.observed(c.selected)
+	observed, err := w.observed(c.selected)
+	if err != nil {
+		return nil, err
+	}
 	c.leaveOthers(observed)
 	w.leaveBegun(c.selected, observed)
 	return slices.Concat(runtime.NewPlan(c.selected, observed), w.changes(m, c.selected), w.later(m)), nil
 }
 
 // observed is what runs, as services find it. With the first container among them
-// processes have to be told other addresses.
-func (w *Workspace) observed(services []*manifest.Service) runtime.Observed {
+// processes have to be told other addresses. An error is of a file of variables.
+func (w *Workspace) observed(services []*manifest.Service) (runtime.Observed, error) {
 	all := w.supervisor.Observed()
-	w.compareVariables(services, all)
+	err := w.compareVariables(services, all)
 	if !w.joins(services) {
-		return all
+		return all, err
 	}
 	for _, s := range w.running() {
 		if now, ok := all[s.Name]; ok && s.Kind != manifest.KindTask && !s.External() {
@@ -172,7 +180,7 @@ func (w *Workspace) observed(services []*manifest.Service) runtime.Observed {
 			all[s.Name] = now
 		}
 	}
-	return all
+	return all, err
 }
 
 // apply brings what runs to services, and returns what that takes.

@@ -5,46 +5,17 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/ebef7166/mesh/internal/dotenv"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 )
 
-// fromFiles are the variables that files tell a service, the later file's over the
-// earlier one's: .env of the workspace, .env of the service, env_file. They are nil
-// beside an error only.
-func (w *Workspace) fromFiles(s *manifest.Service) (map[string]string, error) {
-	own := s.EnvFiles()
-	all := map[string]string{}
-	if len(own) == 0 {
-		return all, nil
-	}
-	for i, path := range append([]string{filepath.Join(w.Manifest().Dir, manifest.EnvFileName)}, own...) {
-		values, err := dotenv.Read(path)
-		switch {
-		case os.IsNotExist(err) && i < 2: // the two that need not be there
-		case os.IsNotExist(err):
-			return nil, fmt.Errorf("env_file: %w", err)
-		case err != nil:
-			return nil, err
-		}
-		maps.Copy(all, values)
-	}
-	return all, nil
-}
-
-// identify identifies what files tell a service, less what its own env says otherwise;
-// it is "" where they could not be read.
+// identify identifies what files tell a service, less what its own env says otherwise.
 func identify(s *manifest.Service, values map[string]string) string {
-	if values == nil {
-		return ""
-	}
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if _, over := s.Env[name]; !over || refersTo(s.Env, name) {
@@ -94,8 +65,9 @@ func (t *tellings) otherwise(service runtime.Service, instances []runtime.Instan
 }
 
 // compareVariables says of what runs where files tell it something else now. A task is
-// told when it is run, and what a person has stopped when it is started.
-func (w *Workspace) compareVariables(services []*manifest.Service, observed runtime.Observed) {
+// told when it is run, and what a person has stopped when it is started. A file that
+// cannot be read changes nothing; the error says why the last of them cannot.
+func (w *Workspace) compareVariables(services []*manifest.Service, observed runtime.Observed) (unread error) {
 	snapshot := w.supervisor.Snapshot()
 	for _, s := range services {
 		now, runs := observed[s.Name]
@@ -103,7 +75,11 @@ func (w *Workspace) compareVariables(services []*manifest.Service, observed runt
 			continue
 		}
 		service, _ := snapshot.Service(s.Name)
-		files, _ := w.fromFiles(s) // what is wrong with them, a start says
+		files, err := w.Manifest().FileVariables(s)
+		if err != nil {
+			unread = err
+			continue
+		}
 		if w.tellings.otherwise(service, snapshot.Of(s.Name), identify(s, files)) {
 			now.Environment = "its .env changed"
 			if len(s.EnvFile) > 0 {
@@ -112,6 +88,17 @@ func (w *Workspace) compareVariables(services []*manifest.Service, observed runt
 			observed[s.Name] = now
 		}
 	}
+	return unread
+}
+
+// tellUnread has Problems tell that a file of variables cannot be read; nil: that all can.
+func (w *Workspace) tellUnread(err error) {
+	if err == nil {
+		w.unread.Store(nil)
+		return
+	}
+	text := err.Error()
+	w.unread.Store(&text)
 }
 
 // leaveManual hides from a plan for what was saved which services are told something

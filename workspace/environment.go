@@ -49,7 +49,7 @@ func (e environment) Release(instance string) { e.ports.give(instance) }
 
 // Environ implements runtime.Environment.
 func (e environment) Environ(s *manifest.Service, instance, address string) ([]string, error) {
-	files, err := e.ws.fromFiles(s)
+	files, err := e.ws.Manifest().FileVariables(s)
 	if instance != "" {
 		e.ws.tellings.note(s.Name, instance, identify(s, files))
 	}
@@ -171,7 +171,7 @@ func (v *Variables) expand(s *manifest.Service) error {
 // PORT, MESH_INSTANCE) and before the manifest's own env, in the contract's
 // order: host, .env of the workspace, .env of the service, mesh's table.
 func (w *Workspace) Env(s *manifest.Service) (*Variables, error) {
-	files, err := w.fromFiles(s)
+	files, err := w.Manifest().FileVariables(s)
 	if err != nil {
 		return nil, err
 	}

@@ -106,6 +106,9 @@ func (w *Workspace) Problems() []string {
 	if wrong := w.contracts.Load(); wrong != nil {
 		problems = append(problems, *wrong)
 	}
+	if unread := w.unread.Load(); unread != nil {
+		problems = append(problems, "what runs was not told of what was saved: "+*unread)
+	}
 	problems = append(problems, w.fixed(w.Manifest())...)
 	problems = append(problems, w.endpoints.strangers(w.running())...)
 	if err := w.logs.Err(); err != nil {

@@ -2,8 +2,11 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,11 +30,29 @@ func newValidate(d *deps) *cobra.Command {
 			if _, err := readChecks(m); err != nil {
 				return err
 			}
+			if err := readVariables(m); err != nil {
+				return err
+			}
 			d.remark(remarks{Warnings: warnings(m)})
 			d.say(fmt.Sprintf("%s: %s, all valid", m.Name, counted(len(m.Services), "service")))
 			return nil
 		},
 	}
+}
+
+// readVariables finds what is wrong with files of variables: services whose files those
+// are cannot be started.
+func readVariables(m *manifest.Workspace) error {
+	var wrong []string
+	for _, s := range m.Services {
+		if _, err := m.FileVariables(s); err != nil && !slices.Contains(wrong, err.Error()) {
+			wrong = append(wrong, err.Error())
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return &failure{err: errors.New(strings.Join(wrong, "\n")), next: "mesh validate checks again", code: exitUsage}
 }
 
 // newSchema is `mesh schema`.
