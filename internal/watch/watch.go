@@ -106,13 +106,15 @@ func (t *Tree) Run(ctx context.Context, to Changes) error {
 	}
 }
 
-// drain takes the events that are on their way.
+// drain takes the events that are on their way; of steady writing not all.
 func (t *Tree) drain() {
-	for {
+	for over := time.After(Quiet); ; {
 		select {
 		case event := <-t.watcher.Events:
 			t.take(event)
 		case <-time.After(Early):
+			return
+		case <-over:
 			return
 		}
 	}
