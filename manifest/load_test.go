@@ -308,6 +308,25 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+// TestMerge: a mapping's own keys win over those that it merges, wherever they stand.
+func TestMerge(t *testing.T) {
+	for _, own := range []string{"{<<: *a, run: two}", "{run: two, <<: *a}", "{<<: *a, run: two, dir: .}"} {
+		dir := t.TempDir()
+		text := "version: 1\nname: w\nservices:\n  a: &a {dir: ., kind: worker, run: one}\n  b: " + own + "\n"
+		if err := os.WriteFile(filepath.Join(dir, WorkspaceFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ws, err := Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, _ := ws.Service("a")
+		if b, _ := ws.Service("b"); !slices.Equal(a.Run.Args, []string{"one"}) || !slices.Equal(b.Run.Args, []string{"two"}) || b.Kind != KindWorker {
+			t.Errorf("%s: %+v, %+v", own, a.Run, b.Run)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, file := range txtar.Parse([]byte(shop)).Files {
 		f.Add(file.Data)

@@ -110,7 +110,27 @@ func parseSource(name string, data []byte) (*source, error) {
 		return nil, emptySource{Problems{{File: name, Message: "is empty"}}}
 	}
 	s.root = file.Docs[0].Body
+	ast.Walk(mergesFirst{}, s.root)
 	return s, nil
+}
+
+// mergesFirst puts what a mapping merges before its own keys, which are to win wherever
+// they stand (https://yaml.org/type/merge.html): the decoder takes the last.
+type mergesFirst struct{}
+
+func (m mergesFirst) Visit(n ast.Node) ast.Visitor {
+	if mapping, ok := n.(*ast.MappingNode); ok {
+		slices.SortStableFunc(mapping.Values, func(a, b *ast.MappingValueNode) int {
+			switch {
+			case a.Key.IsMergeKey() == b.Key.IsMergeKey():
+				return 0
+			case a.Key.IsMergeKey():
+				return -1
+			}
+			return 1
+		})
+	}
+	return m
 }
 
 func syntaxProblem(name string, err error) Problem {

@@ -31,7 +31,7 @@ var (
 func (s *source) decode(out any, required ...string) Problems {
 	var value any
 	s.dropped = nil
-	if err := yaml.NodeToValue(s.root, &value); err != nil {
+	if err := toValue(s.root, &value); err != nil {
 		s.dropped = [][]any{nil}
 		return Problems{syntaxProblem(s.file, err)}
 	}
@@ -42,12 +42,16 @@ func (s *source) decode(out any, required ...string) Problems {
 		s.decodeRest(out, v.faults)
 		return v.problems
 	}
-	if err := yaml.NodeToValue(s.root, out); err != nil {
+	if err := toValue(s.root, out); err != nil {
 		s.dropped = [][]any{nil}
 		return Problems{syntaxProblem(s.file, err)}
 	}
 	return nil
 }
+
+// toValue decodes a tree. Keys that stand twice are refused by the parser; here they are
+// a merge's and the mapping's own.
+func toValue(n ast.Node, out any) error { return yaml.NodeToValue(n, out, yaml.AllowDuplicateMapKey()) }
 
 // decodeRest decodes what has no faults, so that more may be said of it.
 func (s *source) decodeRest(out any, faults [][]any) {
@@ -58,7 +62,7 @@ func (s *source) decodeRest(out any, faults [][]any) {
 		}
 	}
 	if err == nil {
-		err = yaml.NodeToValue(rest.root, out)
+		err = toValue(rest.root, out)
 	}
 	if err != nil {
 		reflect.ValueOf(out).Elem().SetZero()
