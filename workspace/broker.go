@@ -26,6 +26,10 @@ func (w *Workspace) beginBroker() error {
 	w.urls["broker"] = "nats://" + address
 	config := devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Logger: w.log.With("part", "broker")}
 	begun := sync.OnceValue(func() (err error) {
+		// It looks whether it can have its port before it listens there.
+		if err := w.processes.AwaitReady(); err != nil {
+			return err
+		}
 		w.broker, err = devbroker.Start(config)
 		return err
 	})

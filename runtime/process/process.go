@@ -62,6 +62,10 @@ func NewDriver(state string) *Driver {
 	return &Driver{holder: newHolder(state), buffers: sync.Pool{New: func() any { return new(make([]byte, outputBuffer)) }}}
 }
 
+// AwaitReady waits until Run has what it starts processes with: a copy of this process's
+// file table among it, of which what others close may stay open for a moment.
+func (d *Driver) AwaitReady() error { return d.holder.await(d.holder.ready) }
+
 // AwaitClean waits until Run has killed what an earlier run left behind.
 func (d *Driver) AwaitClean() error { return d.holder.await(d.holder.clean) }
 
@@ -92,7 +96,7 @@ func (d *Driver) Start(spec Spec) (*Process, error) {
 	}
 	cmd.Err = nil
 	// Before it is ready, whoever opens files may leave none for it.
-	if err := d.holder.await(d.holder.ready); err != nil {
+	if err := d.AwaitReady(); err != nil {
 		return nil, startError(spec.Argv[0], err)
 	}
 	out, err := newOutput(&d.buffers, spec.Stdout, spec.Stderr)
