@@ -49,7 +49,7 @@ func (r *roll) roll(work context.Context) {
 	if len(keep) == 0 {
 		r.fill()
 		r.trim(work)
-		r.stopEach(work, append(r.stale(), r.leaving()...)) // those that drain: they are swept when they have ended
+		r.clear(work)
 		return
 	}
 	r.swap(work, keep)
@@ -105,6 +105,12 @@ func (r *roll) leaving() []*instance {
 		}
 	}
 	return leaving
+}
+
+// clear stops what is of another generation, and waits for what leaves: who drains is
+// swept when it has ended.
+func (r *roll) clear(work context.Context) {
+	r.stopEach(work, append(r.stale(), r.leaving()...))
 }
 
 // fresh counts instances of the wanted generation that are to run, those that have ended
@@ -191,7 +197,7 @@ func (r *roll) swap(work context.Context, old []*instance) {
 		old = old[1:]
 	}
 	r.fill()
-	r.stopEach(work, append(r.stale(), r.leaving()...))
+	r.clear(work)
 }
 
 // unready is an instance of the wanted generation that has not been healthy yet; nil:

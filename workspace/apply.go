@@ -28,7 +28,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 	}
 	selected := c.selected
 	observed, unread := w.observed(selected)
-	w.tellUnread(unread)
+	w.unread.Store(&unread)
 	c.leaveOthers(observed)
 	w.leaveBegun(selected, observed)
 	switch {

@@ -14,8 +14,12 @@ import (
 	"github.com/ebef7166/mesh/runtime"
 )
 
-// identify identifies what files tell a service, less what its own env says otherwise.
+// identify identifies what files tell a service, less what its own env says otherwise;
+// it is "" where they could not be read.
 func identify(s *manifest.Service, values map[string]string) string {
+	if values == nil {
+		return ""
+	}
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if _, over := s.Env[name]; !over || refersTo(s.Env, name) {
@@ -89,16 +93,6 @@ func (w *Workspace) compareVariables(services []*manifest.Service, observed runt
 		}
 	}
 	return unread
-}
-
-// tellUnread has Problems tell that a file of variables cannot be read; nil: that all can.
-func (w *Workspace) tellUnread(err error) {
-	if err == nil {
-		w.unread.Store(nil)
-		return
-	}
-	text := err.Error()
-	w.unread.Store(&text)
 }
 
 // leaveManual hides from a plan for what was saved which services are told something

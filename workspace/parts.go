@@ -106,8 +106,8 @@ func (w *Workspace) Problems() []string {
 	if wrong := w.contracts.Load(); wrong != nil {
 		problems = append(problems, *wrong)
 	}
-	if unread := w.unread.Load(); unread != nil {
-		problems = append(problems, "what runs was not told of what was saved: "+*unread)
+	if unread := w.unread.Load(); unread != nil && *unread != nil {
+		problems = append(problems, "what runs was not told of what was saved: "+(*unread).Error())
 	}
 	problems = append(problems, w.fixed(w.Manifest())...)
 	problems = append(problems, w.endpoints.strangers(w.running())...)

@@ -128,7 +128,7 @@ type saves struct {
 }
 
 // Early implements watch.Changes.
-func (s *saves) Early(_ context.Context, paths []string) {
+func (s *saves) Early(paths []string) {
 	s.apply, s.contracts, s.modules = false, false, false
 	s.note(paths)
 	s.prepare(paths)
@@ -149,9 +149,8 @@ func (s *saves) leads(path string) bool {
 }
 
 // Settled implements watch.Changes.
-func (s *saves) Settled(_ context.Context, paths []string) {
-	ctx := s.ctx
-	if ctx.Err() != nil {
+func (s *saves) Settled(paths []string) {
+	if s.ctx.Err() != nil {
 		return // everything is stopped
 	}
 	defer s.supervisor.Settled()
@@ -159,10 +158,10 @@ func (s *saves) Settled(_ context.Context, paths []string) {
 	apply, contracts, modules := s.apply, s.contracts, s.modules
 	s.apply, s.contracts, s.modules = false, false, false
 	if contracts {
-		s.generate(ctx)
+		s.generate(s.ctx)
 	}
 	if apply {
-		if _, err := s.Reload(ctx); err != nil {
+		if _, err := s.Reload(s.ctx); err != nil {
 			s.log.Error("the manifest is not applied: " + err.Error()) // what runs by the one before is still built
 		}
 	}

@@ -88,7 +88,7 @@ type Workspace struct {
 	ports     reservations
 	stopping  atomic.Bool
 	refused   atomic.Pointer[string] // why the manifests on disk are not applied
-	unread    atomic.Pointer[string] // what is wrong with a file of variables of what runs
+	unread    atomic.Pointer[error]  // what is wrong with a file of variables of what runs
 	contracts atomic.Pointer[string] // what is wrong with them; nil: nothing, as far as is known
 	storms    storms
 	tellings  tellings

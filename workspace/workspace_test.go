@@ -289,6 +289,15 @@ func TestABuiltInGivesWay(t *testing.T) {
 	}
 }
 
+// TestWhatCouldNotBeReadIsNotNothing: an instance that was started beside files that could
+// not be read is told what they say when they say nothing, too.
+func TestWhatCouldNotBeReadIsNotNothing(t *testing.T) {
+	s := &manifest.Service{}
+	if identify(s, nil) == identify(s, map[string]string{}) {
+		t.Error("they are taken for one")
+	}
+}
+
 // TestNothingIsLeftOfABadManifest: the broker began before it was read.
 func TestNothingIsLeftOfABadManifest(t *testing.T) {
 	dir := t.TempDir()

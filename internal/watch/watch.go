@@ -47,9 +47,9 @@ type Tree struct {
 // Changes is told what has changed, absolute and sorted.
 type Changes interface {
 	// Early is told of the first changes of a burst.
-	Early(ctx context.Context, paths []string)
+	Early(paths []string)
 	// Settled ends a burst; it is told of what has changed since Early.
-	Settled(ctx context.Context, paths []string)
+	Settled(paths []string)
 }
 
 // Run tells of changes until ctx ends, and then of what has come until then. What
@@ -74,7 +74,7 @@ func (t *Tree) Run(ctx context.Context, to Changes) error {
 		select {
 		case <-ctx.Done():
 			if t.drain(); ceiling != nil || len(t.gathered) > 0 {
-				to.Settled(ctx, t.flush())
+				to.Settled(t.flush())
 			}
 			return nil
 		case err := <-watcher.Errors:
@@ -88,14 +88,14 @@ func (t *Tree) Run(ctx context.Context, to Changes) error {
 			}
 		case <-early:
 			early = nil
-			to.Early(ctx, t.flush())
+			to.Early(t.flush())
 			continue
 		case <-quiet:
-			to.Settled(ctx, t.flush())
+			to.Settled(t.flush())
 			early, quiet, ceiling = nil, nil, nil
 			continue
 		case <-ceiling:
-			to.Settled(ctx, t.flush())
+			to.Settled(t.flush())
 			early, quiet, ceiling = nil, nil, nil
 			continue
 		}

@@ -41,8 +41,8 @@ func run(t *testing.T, tree *Tree) chan []string {
 // teller hands on whatever it is told.
 type teller chan []string
 
-func (c teller) Early(_ context.Context, paths []string)   { c <- paths }
-func (c teller) Settled(_ context.Context, paths []string) { c <- paths }
+func (c teller) Early(paths []string)   { c <- paths }
+func (c teller) Settled(paths []string) { c <- paths }
 
 func write(t *testing.T, path string) {
 	t.Helper()
@@ -132,8 +132,8 @@ type ending struct {
 	settled chan []string
 }
 
-func (e ending) Early(context.Context, []string)           { e.early() }
-func (e ending) Settled(_ context.Context, paths []string) { e.settled <- paths }
+func (e ending) Early([]string)         { e.early() }
+func (e ending) Settled(paths []string) { e.settled <- paths }
 
 func TestSteadyWritingIsStillTold(t *testing.T) {
 	dir := t.TempDir()
@@ -155,8 +155,8 @@ func TestSteadyWritingIsStillTold(t *testing.T) {
 // bursts counts what it is told.
 type bursts struct{ early, settled chan []string }
 
-func (b bursts) Early(_ context.Context, paths []string)   { b.early <- paths }
-func (b bursts) Settled(_ context.Context, paths []string) { b.settled <- paths }
+func (b bursts) Early(paths []string)   { b.early <- paths }
+func (b bursts) Settled(paths []string) { b.settled <- paths }
 
 func TestTheFirstOfABurstIsToldAtOnce(t *testing.T) {
 	dir := t.TempDir()
