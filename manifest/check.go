@@ -5,24 +5,24 @@ import (
 	"maps"
 	"net"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/internal/oidc"
 )
 
 var (
-	namePattern      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
-	eventPattern     = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z0-9_-]+)+$`)
-	referencePattern = regexp.MustCompile(`^\s*[\w]+\.[\w]+\s*->\s*([a-z][a-z0-9-]*)\.[\w]+\.[\w]+\s*$`)
-	variablePattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	namePattern      = lazyregexp.New(`^[a-z][a-z0-9-]{0,39}$`)
+	eventPattern     = lazyregexp.New(`^[a-z][a-z0-9-]*(\.[a-z0-9_-]+)+$`)
+	referencePattern = lazyregexp.New(`^\s*[\w]+\.[\w]+\s*->\s*([a-z][a-z0-9-]*)\.[\w]+\.[\w]+\s*$`)
+	variablePattern  = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // ValidName reports whether name may be the name of a service.
-func ValidName(name string) bool { return namePattern.MatchString(name) }
+func ValidName(name string) bool { return namePattern().MatchString(name) }
 
 // CheckAddress reports why the gateway cannot listen at an address. Port 0 is a
 // free one.
@@ -308,7 +308,7 @@ func (c *checker) edges() {
 		}
 	}
 	for i, ref := range c.s.References {
-		m := referencePattern.FindStringSubmatch(ref)
+		m := referencePattern().FindStringSubmatch(ref)
 		if m == nil {
 			c.fail([]any{"references", i}, "%q is no reference: write it as \"carts.user_id -> profile.users.id\"", ref)
 			continue
@@ -350,7 +350,7 @@ func (c *checker) known(path []any, name string) {
 func (c *checker) events() {
 	for i, event := range c.s.Publishes {
 		path := []any{"publishes", i}
-		if !eventPattern.MatchString(event) {
+		if !eventPattern().MatchString(event) {
 			c.fail(path, "%q is no event: write it as %s.something_happened", event, c.s.Name)
 		} else if Publisher(event) != c.s.Name {
 			c.fail(path, "%s may publish only its own events: %s.%s", c.s.Name, c.s.Name, strings.TrimPrefix(event, Publisher(event)+"."))
@@ -358,7 +358,7 @@ func (c *checker) events() {
 	}
 	for i, event := range c.s.Consumes {
 		path := []any{"consumes", i}
-		if !eventPattern.MatchString(event) {
+		if !eventPattern().MatchString(event) {
 			c.fail(path, "%q is no event: write it as service.something_happened", event)
 			continue
 		}
@@ -382,7 +382,7 @@ func orNothing(list []string) string {
 
 func (c *checker) variables() {
 	for name := range c.s.Env {
-		if !variablePattern.MatchString(name) {
+		if !variablePattern().MatchString(name) {
 			c.fail([]any{"env", name}, "%q is no name of a variable", name)
 		}
 	}

@@ -41,7 +41,7 @@ func (l *loader) checkOrigins(src *source, at []any, origins []string) {
 func (l *loader) checkExposed(src *source, at []any, c *CORS) {
 	for i, name := range c.Expose {
 		switch {
-		case !headerPattern.MatchString(name):
+		case !headerPattern().MatchString(name):
 			l.problems = append(l.problems, src.problem(below(at, i), "%q is no name of a header", name))
 		case name == "*" && !slices.Contains(c.Origins, "*"):
 			l.problems = append(l.problems, src.problem(below(at, i), "\"*\" exposes nothing to origins that are named, since their requests have cookies: name the headers"))

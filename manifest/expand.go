@@ -40,7 +40,7 @@ func Expand(text string, lookup func(string) (string, bool)) (string, error) {
 
 func variable(expression string, lookup func(string) (string, bool)) (string, error) {
 	name, fallback, hasFallback := strings.Cut(expression, ":-")
-	if !variablePattern.MatchString(name) {
+	if !variablePattern().MatchString(name) {
 		return "", fmt.Errorf("${%s} names no variable: write ${NAME} or ${NAME:-default}", expression)
 	}
 	if value, ok := lookup(name); ok && (value != "" || !hasFallback) {

@@ -10,16 +10,17 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 )
 
 var (
-	methodPattern = regexp.MustCompile(`^[A-Z][A-Z-]*$`) // as those of the IANA registry, such as M-SEARCH
-	headerPattern = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9_.:\[\]-]+$`)
+	methodPattern = lazyregexp.New(`^[A-Z][A-Z-]*$`) // as those of the IANA registry, such as M-SEARCH
+	headerPattern = lazyregexp.New("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	hostPattern   = lazyregexp.New(`^[A-Za-z0-9_.:\[\]-]+$`)
 )
 
 // routes checks those of a service.
@@ -170,7 +171,7 @@ func (c *routeChecker) headers(headers map[string]string) {
 		value, other := headers[name], seen[http.CanonicalHeaderKey(name)]
 		seen[http.CanonicalHeaderKey(name)] = name
 		switch canonical := http.CanonicalHeaderKey(name); {
-		case !headerPattern.MatchString(name):
+		case !headerPattern().MatchString(name):
 			c.failAt(c.key("headers", name), "%q is no name of a header", name)
 		case strings.HasPrefix(canonical, "X-Forwarded-") || canonical == "Forwarded" || strings.HasPrefix(canonical, "X-Auth-Request-"):
 			c.failAt(c.key("headers", name), "the gateway removes %s from requests before it looks for a route", canonical)
@@ -246,7 +247,7 @@ func cleaned(place string) string {
 func (c *routeChecker) methods(methods []string) {
 	for i, method := range methods {
 		switch upper := strings.ToUpper(method); {
-		case !methodPattern.MatchString(upper):
+		case !methodPattern().MatchString(upper):
 			c.failAt(c.key("methods", i), "%q is no method", method)
 		case method != upper:
 			c.failAt(c.key("methods", i), "%q is no method: write it as %s", method, upper)
@@ -261,7 +262,7 @@ func hostFault(host string) string {
 	switch {
 	case strings.Contains(host, "*"):
 		return "each is written out, without *"
-	case !hostPattern.MatchString(host):
+	case !hostPattern().MatchString(host):
 		return "write it as shop.example.test"
 	}
 	return ""

@@ -3,15 +3,16 @@ package scaffold
 import (
 	"fmt"
 	"go/token"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 )
 
 var (
-	nameRE  = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
-	eventRE = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}(\.[a-z][a-z0-9_]{0,39}){1,4}$`)
-	moduRE  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9._~-]*)*$`)
+	nameRE  = lazyregexp.New(`^[a-z][a-z0-9-]{0,39}$`)
+	eventRE = lazyregexp.New(`^[a-z][a-z0-9-]{0,39}(\.[a-z][a-z0-9_]{0,39}){1,4}$`)
+	moduRE  = lazyregexp.New(`^[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9._~-]*)*$`)
 )
 
 // Names that file systems or Go's tools treat specially.
@@ -24,7 +25,7 @@ var reserved = []string{
 // CheckName reports why name cannot be that of a service or workspace.
 func CheckName(name string) error {
 	switch {
-	case !nameRE.MatchString(name):
+	case !nameRE().MatchString(name):
 		return fmt.Errorf("%s is not a usable name: a name is 1 to 40 lower-case letters, digits and dashes, and begins with a letter", quote(name))
 	case slices.Contains(reserved, name):
 		return fmt.Errorf("%q is reserved: file systems or Go's tools treat it specially", name)
@@ -41,7 +42,7 @@ func quote(name string) string {
 }
 
 func checkModule(prefix string) error {
-	if !moduRE.MatchString(prefix) || strings.Contains(prefix, "..") || len(prefix) > 200 {
+	if !moduRE().MatchString(prefix) || strings.Contains(prefix, "..") || len(prefix) > 200 {
 		return &ModuleError{prefix}
 	}
 	return nil
@@ -116,7 +117,7 @@ func parseEvent(s, owner string) (event, error) {
 	if owner != "" && !strings.Contains(s, ".") {
 		s = owner + "." + s
 	}
-	if !eventRE.MatchString(s) {
+	if !eventRE().MatchString(s) {
 		return event{}, fmt.Errorf("%s is not a usable event: an event is called SERVICE.EVENT, such as cart.checked_out", quote(s))
 	}
 	service, rest, _ := strings.Cut(s, ".")

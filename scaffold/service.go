@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/templates"
 )
 
@@ -135,7 +136,7 @@ func (s *service) addCalls(ws Workspace, opts ServiceOptions) error {
 		}
 		c := call{Name: name, Type: camel(name), Var: ident(name), Package: squash(name),
 			Env: strings.ToUpper(snake(name))}
-		if m := serviceRE.FindStringSubmatch(readContract(ws, name)); m != nil {
+		if m := serviceRE().FindStringSubmatch(readContract(ws, name)); m != nil {
 			c.Contract, c.Service = true, m[1]
 		}
 		s.Calls = append(s.Calls, c)
@@ -179,7 +180,7 @@ func (s *service) addEvents(ws Workspace, opts ServiceOptions) error {
 	return errors.Join(problems...)
 }
 
-var serviceRE = regexp.MustCompile(`(?m)^service (\w+)`)
+var serviceRE = lazyregexp.New(`(?m)^service (\w+)`)
 
 // readContract returns the text of a service's contract, empty when it has none.
 func readContract(ws Workspace, name string) string {

@@ -5,15 +5,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/ebef7166/mesh/internal/gomod"
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 )
 
 // databaseFile is what SQLite's files are usually called, with those that it keeps
 // beside them (https://sqlite.org/tempfiles.html).
-var databaseFile = regexp.MustCompile(`\.(db3?|sqlite3?|s3db)(-wal|-shm|-journal|-mj[0-9A-F]+)?$`)
+var databaseFile = lazyregexp.New(`\.(db3?|sqlite3?|s3db)(-wal|-shm|-journal|-mj[0-9A-F]+)?$`)
 
 // outputs are the folders that tools write, by their names: the files that tell of such
 // a tool. Without one beside it a folder of that name is as any other.

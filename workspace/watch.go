@@ -236,7 +236,7 @@ func (w *Workspace) ignored(path string, dir bool) bool {
 	case dir:
 		return base == "__pycache__" || strings.HasPrefix(base, ".") || generated(path)
 	}
-	return strings.HasSuffix(base, ".log") || strings.HasSuffix(base, ".pyc") || databaseFile.MatchString(base) || filepath.Base(filepath.Dir(path)) == "bin" && compiled(path)
+	return strings.HasSuffix(base, ".log") || strings.HasSuffix(base, ".pyc") || databaseFile().MatchString(base) || filepath.Base(filepath.Dir(path)) == "bin" && compiled(path)
 }
 
 // kept is what counts although it is not committed.

@@ -6,9 +6,10 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"regexp"
 
 	compose "github.com/compose-spec/compose-go/v2/dotenv"
+
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 )
 
 // Read reads a file of NAME=value lines. A # that follows a space begins a comment;
@@ -27,10 +28,10 @@ func Read(path string) (map[string]string, error) {
 	return values, nil
 }
 
-var named = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t\r]*([=:]|$)`)
+var named = lazyregexp.New(`(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t\r]*([=:]|$)`)
 
 // asked are the names in a text that are told what they are where they are not set.
-var asked = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)[:?+-]`)
+var asked = lazyregexp.New(`\$\{([A-Za-z_][A-Za-z0-9_]*)[:?+-]`)
 
 // outside is what a name means that no earlier line of the text says: what this
 // process's environment has. Of other names that mean nothing the library writes a
@@ -38,11 +39,11 @@ var asked = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)[:?+-]`)
 // are empty.
 func outside(text []byte) compose.LookupFn {
 	lines, known := map[string]string{}, map[string]bool{} // by name: what follows it, "" where it is alone; whether it may be unset
-	for _, m := range named.FindAllSubmatch(text, -1) {
+	for _, m := range named().FindAllSubmatch(text, -1) {
 		lines[string(m[1])] += string(m[2])
 		known[string(m[1])] = true
 	}
-	for _, m := range asked.FindAllSubmatch(text, -1) {
+	for _, m := range asked().FindAllSubmatch(text, -1) {
 		known[string(m[1])] = true
 	}
 	return func(name string) (string, bool) {
@@ -54,10 +55,10 @@ func outside(text []byte) compose.LookupFn {
 	}
 }
 
-var lineOf = regexp.MustCompile(`^line (\d+): (unterminated)?`)
+var lineOf = lazyregexp.New(`^line (\d+): (unterminated)?`)
 
 func explain(path string, err error) error {
-	m := lineOf.FindStringSubmatch(err.Error())
+	m := lineOf().FindStringSubmatch(err.Error())
 	switch {
 	case m == nil:
 		return fmt.Errorf("%s: a ${…} in it is not well formed, or asks for a variable that has no value", path)

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/internal/walk"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
@@ -99,13 +99,13 @@ func (e *Engine) builder(ctx context.Context, file string) (build.BuilderVersion
 	return build.BuilderBuildKit, nil
 }
 
-var fromPattern = regexp.MustCompile(`(?mi)^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?`)
+var fromPattern = lazyregexp.New(`(?mi)^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?`)
 
 // basesOf are the images that a Dockerfile builds on, but for those that it names
 // by a variable.
 func basesOf(text string) (images []string) {
 	stages := map[string]bool{"scratch": true}
-	for _, m := range fromPattern.FindAllStringSubmatch(text, -1) {
+	for _, m := range fromPattern().FindAllStringSubmatch(text, -1) {
 		if !stages[m[1]] && !strings.Contains(m[1], "$") {
 			images = append(images, m[1])
 		}

@@ -6,12 +6,12 @@ package adopt
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/scaffold"
 )
@@ -75,11 +75,11 @@ func (r *Result) sortNotes() {
 	r.Notes = slices.Compact(r.Notes)
 }
 
-var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+var notInNames = lazyregexp.New(`[^a-z0-9]+`)
 
 // usable makes a name for a service or a workspace out of one of another tool's.
 func usable(name string) string {
-	name = strings.Trim(notInNames.ReplaceAllString(strings.ToLower(name), "-"), "-")
+	name = strings.Trim(notInNames().ReplaceAllString(strings.ToLower(name), "-"), "-")
 	if name == "" || name[0] < 'a' {
 		name = "app-" + name
 	}

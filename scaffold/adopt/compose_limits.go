@@ -3,12 +3,12 @@ package adopt
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -138,11 +138,11 @@ func (c *composed) cpus(n node) {
 	}
 }
 
-var amount = regexp.MustCompile(`^(\d+)\s*([kmgKMG])?[bB]?$`)
+var amount = lazyregexp.New(`^(\d+)\s*([kmgKMG])?[bB]?$`)
 
 // memory: what Compose calls M has 1024 times 1024 bytes.
 func (c *composed) memory(n node) {
-	m := amount.FindStringSubmatch(resolved(n.text(), c.env))
+	m := amount().FindStringSubmatch(resolved(n.text(), c.env))
 	switch {
 	case n.value == nil:
 	case m == nil:

@@ -4,12 +4,12 @@ import (
 	"maps"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/ebef7166/mesh/internal/dotenv"
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -134,7 +134,7 @@ func (c *composed) fixPort() {
 
 // reference is a service's name in a value, with what stands around it: scheme,
 // login, and port.
-var reference = regexp.MustCompile(`(?:([A-Za-z][A-Za-z0-9+.-]*)://)?((?:[^\s/@:,]*(?::[^\s/@,]*)?@)?)([A-Za-z0-9][A-Za-z0-9._-]*)(?::(\d+))?`)
+var reference = lazyregexp.New(`(?:([A-Za-z][A-Za-z0-9+.-]*)://)?((?:[^\s/@:,]*(?::[^\s/@,]*)?@)?)([A-Za-z0-9][A-Za-z0-9._-]*)(?::(\d+))?`)
 
 // referredPorts learns the ports of services that say none from who calls them.
 func (c *composer) referredPorts() {
@@ -142,7 +142,7 @@ func (c *composer) referredPorts() {
 		m, _ := asMap(s.get("environment").value)
 		for _, value := range m {
 			text, _ := value.(string)
-			for _, found := range reference.FindAllStringSubmatch(text, -1) {
+			for _, found := range reference().FindAllStringSubmatch(text, -1) {
 				other := c.byOriginal(found[3])
 				if port := portOf(found); other != nil && other != s && other.port == 0 && port != 0 {
 					other.port, other.tcp = port, speaksTCP(port) || found[1] != "" && found[1] != "http"
@@ -167,7 +167,7 @@ func portOf(found []string) int {
 
 // namesHost tells variables that hold the name of a host from others, whose value
 // may be a service's name by chance.
-var namesHost = regexp.MustCompile(`(?i)(host|hostname|server|address|addr|endpoint|broker)s?$`)
+var namesHost = lazyregexp.New(`(?i)(host|hostname|server|address|addr|endpoint|broker)s?$`)
 
 // refer translates a value: variables, and the names of services that it calls by
 // the ports where they listen. What is not sure stays, and is told of.
@@ -176,8 +176,8 @@ func (c *composed) refer(n node, what, text string) string {
 	if !sure {
 		c.note(n.problem("%s of %s has a variable that mesh cannot write: it has ${NAME} and ${NAME:-default}", what, c.original))
 	}
-	return reference.ReplaceAllStringFunc(text, func(found string) string {
-		m := reference.FindStringSubmatch(found)
+	return reference().ReplaceAllStringFunc(text, func(found string) string {
+		m := reference().FindStringSubmatch(found)
 		other := c.byOriginal(m[3])
 		switch {
 		case other == nil || !isHost(m, what, text):
@@ -236,7 +236,7 @@ func (c *composed) instead(other *composed) string {
 
 // namedBy are the other services that the value of a variable names.
 func (c *composed) namedBy(variable, value string) (others []*composed) {
-	for _, found := range reference.FindAllStringSubmatch(value, -1) {
+	for _, found := range reference().FindAllStringSubmatch(value, -1) {
 		other := c.byOriginal(found[3])
 		if other != nil && other != c && !slices.Contains(others, other) && isHost(found, variable, value) {
 			others = append(others, other)
@@ -248,7 +248,7 @@ func (c *composed) namedBy(variable, value string) (others []*composed) {
 // isHost tells the name of a host from a word that is a service's name by chance.
 func isHost(found []string, variable, value string) bool {
 	whole := found[1] != "" || found[2] != "" || found[4] != ""
-	return whole || found[0] == value && namesHost.MatchString(variable)
+	return whole || found[0] == value && namesHost().MatchString(variable)
 }
 
 func (c *composed) calls(other *composed) {
@@ -294,11 +294,11 @@ func (c *composed) otherChecks(n node) {
 	}
 }
 
-var webRequest = regexp.MustCompile(`^(?:curl|wget)\s(?:-\S+\s+)*["']?(http://[^\s"']+)["']?(?:\s*\|\|\s*exit 1)?$`)
+var webRequest = lazyregexp.New(`^(?:curl|wget)\s(?:-\S+\s+)*["']?(http://[^\s"']+)["']?(?:\s*\|\|\s*exit 1)?$`)
 
 // asked is the path that a health check by curl or wget asks for; "": none.
 func (c *composed) asked(line string) string {
-	m := webRequest.FindStringSubmatch(line)
+	m := webRequest().FindStringSubmatch(line)
 	if m == nil || c.tcp {
 		return ""
 	}

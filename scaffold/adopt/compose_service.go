@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/manifest"
 )
 
@@ -119,14 +119,14 @@ func (c *composed) command(n node) {
 	}
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (c *composed) environment(n node) {
 	m, _ := asMap(n.value)
 	n.value = m
 	for _, name := range n.keys() {
 		at := n.get(name)
-		if !variableName.MatchString(name) {
+		if !variableName().MatchString(name) {
 			c.note(at.problem("%s of %s is not translated: that is no name of a variable in a shell", name, c.original))
 			continue
 		}

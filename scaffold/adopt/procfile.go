@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/manifest"
 )
 
 var (
-	processLine = regexp.MustCompile(`^([A-Za-z0-9_-]+):\s*(\S.*)$`)
-	portUse     = regexp.MustCompile(`\$PORT\b|\$\{PORT(:-[^}$]*)?\}`)
+	processLine = lazyregexp.New(`^([A-Za-z0-9_-]+):\s*(\S.*)$`)
+	portUse     = lazyregexp.New(`\$PORT\b|\$\{PORT(:-[^}$]*)?\}`)
 )
 
 // Procfile reads a Procfile for a workspace in dir. name is how messages call it.
@@ -33,7 +33,7 @@ func Procfile(dir, file, name string) (*Result, error) {
 			continue
 		}
 		at := manifest.Problem{File: name, Line: n, Column: 1}
-		m := processLine.FindStringSubmatch(line)
+		m := processLine().FindStringSubmatch(line)
 		if m == nil {
 			at.Message = fmt.Sprintf("%q is no process: a line is NAME: COMMAND", line)
 			r.note(at)
@@ -60,7 +60,7 @@ func process(name, command, dir string) *manifest.Service {
 		s.Kind = manifest.KindTask
 	case name == "web":
 		s.Routes = []manifest.Route{{Prefix: "/", Auth: manifest.AuthNone}}
-	case !portUse.MatchString(command):
+	case !portUse().MatchString(command):
 		s.Kind = manifest.KindWorker
 	}
 	return s
@@ -73,7 +73,7 @@ func shellLine(command string) string {
 	literal := func(text string) {
 		out.WriteString(strings.ReplaceAll(strings.ReplaceAll(text, "$$", "$$$$"), "${", "$${"))
 	}
-	for _, at := range portUse.FindAllStringSubmatchIndex(command, -1) {
+	for _, at := range portUse().FindAllStringSubmatchIndex(command, -1) {
 		literal(command[last:at[0]])
 		out.WriteString("${PORT")
 		if at[2] >= 0 {

@@ -2,8 +2,9 @@ package adopt
 
 import (
 	"maps"
-	"regexp"
 	"strings"
+
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 )
 
 // pairs reads a list of KEY=VALUE; a KEY alone is nil.
@@ -28,13 +29,13 @@ func keyOf(pair string) string {
 	return key
 }
 
-var variable = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])([^{}]*(?:\{[^{}]*\}[^{}]*)*))?\}|\$([A-Za-z_][A-Za-z0-9_]*)`)
+var variable = lazyregexp.New(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])([^{}]*(?:\{[^{}]*\}[^{}]*)*))?\}|\$([A-Za-z_][A-Za-z0-9_]*)`)
 
 // each replaces every variable of Compose's in text; the operator is one of
 // "", -, :-, ?, :?, + and :+.
 func eachVariable(text string, replace func(name, operator, operand string) string) string {
-	return variable.ReplaceAllStringFunc(text, func(found string) string {
-		m := variable.FindStringSubmatch(found)
+	return variable().ReplaceAllStringFunc(text, func(found string) string {
+		m := variable().FindStringSubmatch(found)
 		if found == "$$" {
 			return found
 		}
