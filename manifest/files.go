@@ -79,9 +79,18 @@ func (s *Service) EnvFiles() []string {
 	return files
 }
 
+// UnreadFile says where in which file of variables something is wrong: until somebody
+// mends it, nobody can be told what stands there.
+type UnreadFile struct{ Err error }
+
+func (e *UnreadFile) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *UnreadFile) Unwrap() error { return e.Err }
+
 // FileVariables are the variables that files tell a service, the later file's over the
 // earlier one's: .env of the workspace, .env of the service, env_file. They are nil
-// beside an error only, which says where in which file something is wrong.
+// beside an error only, an *UnreadFile.
 func (ws *Workspace) FileVariables(s *Service) (map[string]string, error) {
 	own := s.EnvFiles()
 	all := map[string]string{}
@@ -93,9 +102,9 @@ func (ws *Workspace) FileVariables(s *Service) (map[string]string, error) {
 		switch {
 		case os.IsNotExist(err) && i < 2: // the two that need not be there
 		case os.IsNotExist(err):
-			return nil, fmt.Errorf("env_file: %w", err)
+			return nil, &UnreadFile{fmt.Errorf("env_file: %w", err)}
 		case err != nil:
-			return nil, err
+			return nil, &UnreadFile{err}
 		}
 		maps.Copy(all, values)
 	}

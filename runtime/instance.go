@@ -110,7 +110,7 @@ func (in *instance) run(ctx context.Context) {
 
 // over ends the instance, unless it is to be started again.
 func (in *instance) over(ctx context.Context, again *restarts, exit process.Exit, err error) bool {
-	unset := (*manifest.UnsetVariable)(nil)
+	unset, unread := (*manifest.UnsetVariable)(nil), (*manifest.UnreadFile)(nil)
 	switch {
 	case in.stopped() && exit.Signal == "SIGKILL" && in.service.Stop != nil && stopSignal(in.service.Stop) != syscall.SIGKILL:
 		in.to(Exited, "stopped: killed, since it did not end within %v", in.service.Stop.Grace.Or(manifest.DefaultGrace))
@@ -118,7 +118,7 @@ func (in *instance) over(ctx context.Context, again *restarts, exit process.Exit
 		in.to(Exited, "stopped")
 	case err == nil && !again.wanted(exit.Code):
 		in.finished(exit)
-	case errors.As(err, &unset): // trying again would find the same
+	case errors.As(err, &unset), errors.As(err, &unread): // trying again would find the same
 		in.to(Failed, "could not be started: %v", err)
 	case errors.Is(err, ErrUnavailable):
 		again.uncounted()

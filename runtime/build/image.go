@@ -33,9 +33,25 @@ func (b *Builder) image(ctx context.Context, s *manifest.Service) (runtime.Artif
 	b.Progress(s.Name, "builds "+s.Dockerfile)
 	a, err := b.Images().Dockerfile(ctx, s, b.Dir, io.MultiWriter(log, said))
 	if err != nil {
-		return a, fmt.Errorf("%s: %w\n%s", s.Dockerfile, err, said)
+		return a, fmt.Errorf("%s: %w\n%s", s.Dockerfile, err, lastStep(said.String()))
 	}
 	return a, nil
+}
+
+// lastStep is what an engine has said since it began the last step of a Dockerfile,
+// without the containers and layers that it tells of.
+func lastStep(said string) string {
+	lines := strings.Split(said, "\n")
+	for i, line := range slices.Backward(lines) {
+		if strings.HasPrefix(line, "Step ") {
+			lines = lines[i:]
+			break
+		}
+	}
+	own := func(line string) bool {
+		return strings.HasPrefix(line, " ---> ") || strings.HasPrefix(line, "Removing intermediate container ")
+	}
+	return strings.Join(slices.DeleteFunc(lines, own), "\n")
 }
 
 // target is what a program is compiled for; the zero value is this machine, in

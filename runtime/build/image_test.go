@@ -39,6 +39,21 @@ func (s *shelf) Named(_ context.Context, svc *manifest.Service, _ func(string)) 
 	return runtime.Artifact{Version: "1", Image: svc.Image}, nil
 }
 
+// TestLastStep: of what the engine has said, people are told what led to the failure.
+func TestLastStep(t *testing.T) {
+	const earlier = "Step 1/3 : FROM scratch\n ---> \nStep 2/3 : ENV X=y\n ---> Running in 1a\nRemoving intermediate container 1a\n ---> a7\n"
+	for said, want := range map[string]string{
+		"":                                     "",
+		"pull access denied":                   "pull access denied",
+		earlier + "Step 3/3 : COPY nothing /x": "Step 3/3 : COPY nothing /x",
+		earlier + "Step 3/3 : RUN make\n ---> Running in 1b\nmain.c:1: no\nmake: it failed\nRemoving intermediate container 1b": "Step 3/3 : RUN make\nmain.c:1: no\nmake: it failed",
+	} {
+		if got := lastStep(said); got != want {
+			t.Errorf("%q: %q, want %q", said, got, want)
+		}
+	}
+}
+
 // artifacts are what a build makes of services; errors are kept as versions.
 func (r *rig) artifacts(services ...*manifest.Service) map[string]runtime.Artifact {
 	found := map[string]runtime.Artifact{}
