@@ -183,3 +183,6 @@ func (s *Service) Instances() int {
 
 // Listens reports whether the service has a port.
 func (s *Service) Listens() bool { return s.Kind == KindService }
+
+// UsesEvents reports whether the service sends or gets events.
+func (s *Service) UsesEvents() bool { return len(s.Publishes)+len(s.Consumes) > 0 }

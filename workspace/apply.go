@@ -53,7 +53,7 @@ func (w *Workspace) applyAll(ctx context.Context, m *manifest.Workspace, sel man
 			return nil, err
 		}
 	}
-	if err := w.broker.Apply(ctx, w.brokerUsers()); err != nil {
+	if err := w.readmit(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.configure(ctx); err != nil {

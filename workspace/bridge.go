@@ -308,11 +308,6 @@ func (w *Workspace) everywhere(loopback string) string {
 	return u.String()
 }
 
-// brokerURL is the broker's address with a user's login.
-func (w *Workspace) brokerURL(user string) string {
-	return w.everywhere(w.broker.URL(user))
-}
-
 // direct keeps calls to the bridge from going through a proxy of the host's,
 // which loopback never does.
 func (w *Workspace) direct(values map[string]string) {

@@ -1,12 +1,14 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ebef7166/mesh/devgateway"
@@ -42,6 +44,9 @@ func (w *Workspace) listen(ctx context.Context) error {
 			return err
 		}
 		w.took(name, ln)
+	}
+	if err := w.listenBroker(); err != nil {
+		return err
 	}
 	tcp, udp, moved, err := w.state.ListenBoth(registryDNS)
 	if err != nil {
@@ -99,6 +104,27 @@ func (w *Workspace) Moves() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.moves)
+}
+
+// fixPorts leaves the ports that the manifest fixes to whom it gives them.
+func (w *Workspace) fixPorts() {
+	fixed := map[int]bool{}
+	if !w.options.Isolated {
+		fixed[portOf(cmp.Or(w.options.Gateway, w.manifest.Gateway.Address))] = true
+		for _, s := range w.selected {
+			if s.KeepsPort() {
+				fixed[s.Port] = true
+			}
+		}
+	}
+	w.state.Fix(fixed)
+}
+
+// portOf is the port of an address; 0 where it has none.
+func portOf(address string) int {
+	_, text, _ := net.SplitHostPort(address)
+	port, _ := strconv.Atoi(text)
+	return port
 }
 
 func (w *Workspace) took(name string, ln net.Listener) {

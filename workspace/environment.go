@@ -56,6 +56,11 @@ func (e environment) Environ(s *manifest.Service, instance, address string) ([]s
 	if err != nil {
 		return nil, err
 	}
+	if instance != "" && s.UsesEvents() {
+		if _, err := e.ws.broker.begun(); err != nil {
+			return nil, err
+		}
+	}
 	vars, err := e.ws.env(s, files)
 	if err != nil {
 		return nil, err
@@ -232,9 +237,7 @@ func (w *Workspace) table(s *manifest.Service, v *Variables) error {
 	v.Values["CONSUL_HTTP_ADDR"] = hostOf(w.url("registry"))
 	v.Values["OIDC_ISSUER"], v.Values["OIDC_AUDIENCE"] = w.url("identity"), m.TokenAudience()
 	w.client(s, v)
-	if w.broker != nil {
-		v.secret("NATS_URL", w.brokerURL(s.Name))
-	}
+	v.secret("NATS_URL", w.brokerURL(s.Name))
 	v.Values["OTEL_EXPORTER_OTLP_ENDPOINT"] = w.url("otlp_http")
 	v.Values["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
 	v.Values["OTEL_SERVICE_NAME"] = s.Name

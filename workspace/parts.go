@@ -61,10 +61,10 @@ func (w *Workspace) clientSecret(service string) string {
 func (w *Workspace) brokerUsers() []devbroker.User {
 	var out []devbroker.User
 	for _, s := range w.Manifest().Services {
-		out = append(out, devbroker.User{Name: s.Name, Password: w.state.Secret("nats/" + s.Name), Publishes: s.Publishes, Consumes: s.Consumes})
+		out = append(out, devbroker.User{Name: s.Name, Password: w.brokerPassword(s.Name), Publishes: s.Publishes, Consumes: s.Consumes})
 	}
 	if w.options.Outside {
-		out = append(out, devbroker.User{Name: Outside, Password: w.state.Secret("nats/" + Outside), Publishes: w.events(), Outside: true})
+		out = append(out, devbroker.User{Name: Outside, Password: w.brokerPassword(Outside), Publishes: w.events(), Outside: true})
 	}
 	return out
 }
@@ -114,7 +114,7 @@ func (w *Workspace) Problems() []string {
 	if err := w.logs.Err(); err != nil {
 		problems = append(problems, "logs are not kept on disk: "+err.Error())
 	}
-	for _, err := range []error{w.broker.Err(), w.registry.Err()} {
+	for _, err := range []error{w.broker.err(), w.registry.Err()} {
 		if err != nil {
 			problems = append(problems, err.Error())
 		}

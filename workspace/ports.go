@@ -3,7 +3,6 @@ package workspace
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -102,17 +101,10 @@ func unlisten(ln net.Listener) error {
 
 // listenFree tries ports that nobody has kept; s.mu is held.
 func (s *State) listenFree() (net.Listener, int, error) {
-	taken := maps.Clone(s.fixed)
-	if taken == nil {
-		taken = map[int]bool{}
-	}
-	for _, port := range s.kept.Ports {
-		taken[port] = true
-	}
 	var last error
 	for range 200 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if taken[port] {
+		if s.fixed[port] || s.keeps(port) {
 			continue
 		}
 		ln, err := listen(port)
@@ -124,6 +116,16 @@ func (s *State) listenFree() (net.Listener, int, error) {
 		}
 	}
 	return nil, 0, last
+}
+
+// keeps reports that a port is kept for somebody; s.mu is held.
+func (s *State) keeps(port int) bool {
+	for _, kept := range s.kept.Ports {
+		if kept == port {
+			return true
+		}
+	}
+	return false
 }
 
 // reservations are the ports of instances. Nothing can hold a TCP port for

@@ -67,8 +67,7 @@ type Workspace struct {
 	certificate *keypair.Source       // the gateway's; nil: it has none
 	identity    *devidentity.Provider // nil: the workspace has an issuer of its own
 	issuer      *devidentity.Remote   // that one
-	broker      *devbroker.Broker     // when brokerBegun has returned
-	brokerBegun func() error          // waits for its start; nil: none was begun
+	broker      *broker
 	telemetry   *devtelemetry.Store
 	databases   *databases
 	links       *links
@@ -94,8 +93,9 @@ type Workspace struct {
 	tellings  tellings
 }
 
-// Open starts the built-ins of a workspace: they listen when it returns. Run
-// makes them serve and starts the services. An error leaves nothing behind.
+// Open starts the built-ins of a workspace: they listen when it returns, but for the
+// broker (Begun). Run makes them serve and starts the services. An error leaves nothing
+// behind.
 func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
 	w := &Workspace{options: o, state: o.State, log: o.Logger, opened: time.Now(),
 		urls: map[string]string{}, listeners: map[string]net.Listener{}, serving: newServing(), processes: process.NewDriver(o.State.Dir), usage: usage{samples: map[int]sample{}}}
@@ -109,9 +109,6 @@ func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
 	}
 	w.log = alsoTo(w.logs, o.Logger)
 	w.drive()
-	if err := w.beginBroker(); err != nil {
-		return nil, err
-	}
 	if err := w.read(); err != nil {
 		return nil, err
 	}
@@ -119,16 +116,14 @@ func Open(ctx context.Context, o Options) (_ *Workspace, err error) {
 	if err := w.processes.AwaitClean(); err != nil {
 		return nil, err
 	}
-	if err := w.fixPorts(); err != nil {
-		return nil, err
-	}
+	w.fixPorts()
 	if err := w.listen(ctx); err != nil {
 		return nil, err
 	}
-	var parts errgroup.Group
-	parts.Go(func() error { return w.admit(ctx) })
-	parts.Go(func() error { return w.assemble(ctx) })
-	if err := parts.Wait(); err != nil {
+	if w.usesEvents() {
+		go func() { _, _ = w.broker.begun() }() // Begun tells how it went
+	}
+	if err := w.assemble(ctx); err != nil {
 		return nil, err
 	}
 	// From here on whoever asks sees every service, if only as pending.
@@ -172,7 +167,7 @@ func (w *Workspace) read() error {
 	return nil
 }
 
-// assemble makes the parts beside the broker.
+// assemble makes the parts.
 func (w *Workspace) assemble(ctx context.Context) error {
 	if err := w.builtins(); err != nil {
 		return err
@@ -218,6 +213,7 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 	parts, serving := errgroup.WithContext(serving)
 	w.serve()
 	parts.Go(func() error { return w.serving.run(serving) })
+	parts.Go(func() error { return w.beginBroker(serving) })
 	supervising, halt := context.WithCancel(ctx)
 	defer halt()
 	context.AfterFunc(supervising, func() { w.stopping.Store(true) })
@@ -234,6 +230,16 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 	return err
 }
 
+// Begun waits for what Open left to begin beside what comes next: the broker, where
+// somebody needs it. Run fails with its error, too.
+func (w *Workspace) Begun() error {
+	if !w.usesEvents() {
+		return nil
+	}
+	_, err := w.broker.begun()
+	return err
+}
+
 // close gives up what Open took; each part may be missing.
 func (w *Workspace) close() {
 	w.ports.release()
@@ -246,7 +252,7 @@ func (w *Workspace) close() {
 	if w.links != nil {
 		w.links.shut()
 	}
-	w.closeBroker()
+	w.broker.close()
 	if w.driven != nil {
 		over, end := context.WithCancel(context.Background())
 		end()
@@ -271,7 +277,11 @@ func (w *Workspace) Manifest() *manifest.Workspace {
 
 // DeadEvents are the newest n events that a service could not process.
 func (w *Workspace) DeadEvents(ctx context.Context, n int) ([]devbroker.DeadLetter, error) {
-	return w.broker.Dead(ctx, n)
+	b, err := w.broker.begun()
+	if err != nil {
+		return nil, err
+	}
+	return b.Dead(ctx, n)
 }
 
 // Stopping reports that everything is being stopped.

@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ebef7166/mesh/devbroker"
 	"github.com/ebef7166/mesh/devidentity"
 	"github.com/ebef7166/mesh/devregistry"
 	"github.com/ebef7166/mesh/internal/gomod"
@@ -268,10 +269,14 @@ func TestTheBrokerGivesWay(t *testing.T) {
 	if after.urls["gateway"] != "http://"+address {
 		t.Errorf("the gateway listens at %s, not at %s", after.urls["gateway"], address)
 	}
-	if at := after.broker.Addr(); at == address || at != after.brokerAddress() || len(after.Moves()) != 1 || !strings.Contains(after.Moves()[0], "broker") {
+	broker, err := after.broker.begun()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := broker.Addr(); at == address || at != after.brokerAddress() || len(after.Moves()) != 1 || !strings.Contains(after.Moves()[0], "broker") {
 		t.Errorf("the broker is at %s, and told at %s: %q", at, after.brokerAddress(), after.Moves())
 	}
-	if err := after.broker.Publish(t.Context(), "api.done", nil); err != nil {
+	if err := broker.Publish(t.Context(), "api.done", nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -633,5 +638,77 @@ func TestAServiceThatWritesItsOwnFilesIsCalmed(t *testing.T) {
 		if ok, _ := s.allow(py, "app.py", at.Add(time.Duration(i)*3*time.Second)); !ok {
 			t.Errorf("calmed although it was slow: %d", i)
 		}
+	}
+}
+
+// TestTheBrokerBegins with the workspace where a service uses events, and else when the
+// start is over, or somebody asks for it before.
+func TestTheBrokerBegins(t *testing.T) {
+	const quiet = "version: 1\nname: quiet\ngateway: {address: \"127.0.0.1:0\"}\nservices: {a: {dir: ., run: [\"true\"], kind: task}}\n"
+	begun := func(w *Workspace) bool { return w.broker.started.Load() != nil }
+	w := openWorkspace(t, twoServices)
+	if err := w.Begun(); err != nil || !begun(w) {
+		t.Errorf("begun: %v, %v", begun(w), err)
+	}
+	w = openWorkspace(t, quiet)
+	if err := w.Begun(); err != nil || begun(w) {
+		t.Errorf("begun: %v, %v", begun(w), err)
+	}
+	if problems := w.Problems(); begun(w) || len(problems) > 0 {
+		t.Errorf("begun: %v, %q", begun(w), problems)
+	}
+	if dead, err := w.DeadEvents(t.Context(), 1); err != nil || len(dead) > 0 || !begun(w) {
+		t.Errorf("%v, %v, begun: %v", dead, err, begun(w))
+	}
+
+	w = openWorkspace(t, quiet)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx, t.Context()) }()
+	<-w.supervisor.Rested()
+	for !begun(w) {
+		select {
+		case err := <-ended:
+			t.Fatalf("it ended: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if i := w.supervisor.Look("a").Instances; len(i) != 1 || i[0].State != runtime.Exited {
+		t.Errorf("at rest, and a is %+v", i)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := w.DeadEvents(t.Context(), 1); err == nil {
+		t.Error("a broker that was shut down answers")
+	}
+}
+
+// TestABrokerThatNobodyNeeds may fail: that is told, and tried again for who asks.
+func TestABrokerThatNobodyNeeds(t *testing.T) {
+	w := openWorkspace(t, "version: 1\nname: quiet\ngateway: {address: \"127.0.0.1:0\"}\nservices: {a: {dir: ., run: [\"true\"], kind: task}}\n")
+	start, tried := w.broker.start, make(chan bool, 1)
+	w.broker.start = func() (*devbroker.Broker, error) {
+		defer func() { tried <- true }()
+		return nil, errors.New("broker: no room")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx, t.Context()) }()
+	<-tried
+	for w.broker.err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if problems := w.Problems(); !slices.Contains(problems, "broker: no room") {
+		t.Errorf("%q", problems)
+	}
+	w.broker.start = start // nobody else asks for it
+	if dead, err := w.DeadEvents(t.Context(), 1); err != nil || len(dead) > 0 || len(w.Problems()) > 0 {
+		t.Errorf("%v, %v, %q", dead, err, w.Problems())
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
