@@ -43,13 +43,13 @@ func alive(program string) (pids []int) {
 	return pids
 }
 
-// daemons are the pids of mesh's daemon in a workspace and of its guard; 0 for
-// one that is not there.
-func (b *bench) daemons(dir string) (guard, daemon int) {
+// daemons are the pids of mesh's daemon, of which one runs at a time, and of its guard;
+// 0 for one that is not there.
+func (b *bench) daemons() (guard, daemon int) {
 	roles := map[int]string{}
 	for _, pid := range alive(b.mesh) {
 		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // gone meanwhile: empty
-		if args := strings.Split(string(data), "\x00"); len(args) > 1 && strings.Contains(string(data), dir+"\"") {
+		if args := strings.Split(string(data), "\x00"); len(args) > 1 {
 			roles[pid] = args[1]
 		}
 	}
@@ -93,8 +93,8 @@ func (b *bench) killed(dir string, both bool) {
 	cmd.Stderr = &said
 	check(cmd.Start())
 	time.Sleep(time.Duration(rand.Int64N(int64(400 * time.Millisecond)))) // the moment is random
-	guard, daemon := b.daemons(dir)
-	for begun := time.Now(); daemon == 0; guard, daemon = b.daemons(dir) {
+	guard, daemon := b.daemons()
+	for begun := time.Now(); daemon == 0; guard, daemon = b.daemons() {
 		if time.Since(begun) > time.Minute {
 			check(fmt.Errorf("no daemon started within a minute: %s", said.String()))
 		}
@@ -179,7 +179,7 @@ func (b *bench) stop() {
 			}
 		}
 		late += goneWithin(program, 0)
-		_, daemon := b.daemons(dir)
+		_, daemon := b.daemons()
 		zombies += zombiesOf(daemon)
 		timed(dir, nil, b.mesh, "start", "-q", "s0", "s1", "s2", "s3", "s4")
 	}

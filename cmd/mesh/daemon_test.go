@@ -19,23 +19,24 @@ func TestNobodyJoinsADaemonThatIsOver(t *testing.T) {
 	for range 5 {
 		dir := t.TempDir()
 		overWorkspace(t, dir)
-		lifeline, died, err := os.Pipe()
+		lifeline, told, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		ready, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		nobody, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		died.Close()
 		state := filepath.Join(dir, ".mesh")
-		daemon := exec.Command(filepath.Join(bin, "mesh"), "__daemon", fmt.Sprintf(`{"dir":%q,"state":%q}`, dir, state))
-		daemon.ExtraFiles = []*os.File{lifeline, ready}
+		fmt.Fprintf(told, `{"dir":%q,"state":%q}`, dir, state)
+		told.Close()
+		daemon := exec.Command(filepath.Join(bin, "mesh"), "__daemon")
+		daemon.ExtraFiles = []*os.File{lifeline, nobody, nobody}
 		if err := daemon.Start(); err != nil {
 			t.Fatal(err)
 		}
 		lifeline.Close()
-		ready.Close()
+		nobody.Close()
 		ended := make(chan error, 1)
 		go func() { ended <- daemon.Wait() }()
 		client := control.NewClient(filepath.Join(state, "run", "control.sock"))

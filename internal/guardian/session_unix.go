@@ -1,12 +1,15 @@
 //go:build unix
 
-package cli
+package guardian
 
 import (
 	"os"
 	"strconv"
 	"syscall"
 )
+
+// anywhere is a folder that nobody wants to remove, or to unmount.
+const anywhere = "/"
 
 // ownSession keeps the terminal's Ctrl-C from the daemon: the client decides.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

@@ -1,6 +1,9 @@
-package cli
+package guardian
 
 import "syscall"
+
+// anywhere is where the command was called.
+const anywhere = ""
 
 // ownSession keeps the console's Ctrl-C from the daemon: the client decides.
 func ownSession() *syscall.SysProcAttr {

@@ -37,13 +37,7 @@ type daemonOptions struct {
 	Isolated bool   `json:"isolated"`
 }
 
-// File descriptors that the daemon inherits through its guard.
-const (
-	lifelineFD = 3 // the client's: see follow
-	readyFD    = 4 // the daemon's: how the start went
-)
-
-// started is what the daemon says on readyFD.
+// started is what the daemon says on guardian.Ready.
 type started struct {
 	Error   string  `json:"error"` // "" when it runs
 	Next    string  `json:"next"`
@@ -52,25 +46,45 @@ type started struct {
 	Remarks remarks `json:"remarks"`
 }
 
-// newGuard is `mesh __guard STATE ARGV…`: what a guard does when the daemon that it
-// has run has ended. See guardian for the rest.
+// will is what a daemon asks of its guard, before it runs anything.
+type will struct {
+	State string `json:"state"`
+	Run   string `json:"run"`
+}
+
+// newGuard is `mesh __guard ARGV…`: what a guard does when the daemon that it has run
+// has ended. See guardian for the rest.
 func newGuard(*deps) *cobra.Command {
-	return &cobra.Command{Use: guardian.Command, Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: guardian.Command, Hidden: true, DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			daemon := guardian.Ended
-			if daemon == nil {
+			switch {
+			case daemon == nil:
 				return usageError("%s is for mesh up", guardian.Command)
+			case daemon.PID == 0:
+				err := fmt.Errorf("start the daemon: %w", daemon.Err)
+				tell(daemon.Ready, startError(err))
+				return err
+			case len(daemon.Will) == 0:
+				return daemon.Err // it was told nothing, and has run nothing
 			}
-			if daemon.PID != 0 {
-				process.KillLeft(daemon.PID, args[0])
-			}
-			err := errors.Join(daemon.Err, sweepAfter(cmd.Context(), args))
-			if err == nil && daemon.Code != 0 {
-				err = &failure{err: errors.New("the daemon failed"), code: daemon.Code}
-			}
-			intoLog(args[0], err)
-			return err
+			return execute(cmd.Context(), daemon)
 		}}
+}
+
+// execute does what a daemon that has ended asked for.
+func execute(ctx context.Context, daemon *guardian.Child) error {
+	var w will
+	if err := json.Unmarshal(daemon.Will, &w); err != nil {
+		return err
+	}
+	process.KillLeft(daemon.PID, w.State)
+	err := errors.Join(daemon.Err, workspace.SweepRun(context.WithoutCancel(ctx), w.State, w.Run))
+	if err == nil && daemon.Code != 0 {
+		err = &failure{err: errors.New("the daemon failed"), code: daemon.Code}
+	}
+	intoLog(w.State, err)
+	return err
 }
 
 // intoLog adds an error to the daemon's log, for what has no terminal.
@@ -83,26 +97,37 @@ func intoLog(state string, failed error) {
 	report(log, failed)
 }
 
-// sweepAfter removes the containers that a daemon left behind; its options are
-// the last of its arguments.
-func sweepAfter(ctx context.Context, args []string) error {
-	var o daemonOptions
-	if err := json.Unmarshal([]byte(args[len(args)-1]), &o); err != nil {
-		return err
-	}
-	return workspace.SweepRun(context.WithoutCancel(ctx), o.State, o.Run)
-}
-
-// newDaemon is `mesh __daemon OPTIONS`: it runs a workspace.
+// newDaemon is `mesh __daemon`: it runs the workspace that its lifeline tells it of.
 func newDaemon(*deps) *cobra.Command {
-	return &cobra.Command{Use: guardian.Daemon, Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: guardian.Daemon, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			lifeline, ready := os.NewFile(guardian.Lifeline, "lifeline"), os.NewFile(guardian.Ready, "ready")
 			var o daemonOptions
-			if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
+			told := json.NewDecoder(lifeline)
+			err := told.Decode(&o)
+			if errors.Is(err, io.EOF) {
+				return nil // nobody has a use for it
+			}
+			if err := errors.Join(err, cmd.Context().Err()); err != nil { // of a guard that has died meanwhile
 				return err
 			}
-			return runDaemon(cmd.Context(), o, os.NewFile(lifelineFD, "lifeline"), os.NewFile(readyFD, "ready"))
+			if err := o.settleIn(os.NewFile(guardian.Will, "will")); err != nil {
+				tell(ready, startError(err))
+				return err
+			}
+			return runDaemon(cmd.Context(), o, io.MultiReader(told.Buffered(), lifeline), ready)
 		}}
+}
+
+// settleIn has a daemon leave its will to its guard, before there is anything to look
+// after, and go where the workspace is.
+func (o daemonOptions) settleIn(guard io.WriteCloser) error {
+	text, err := json.Marshal(will{o.State, o.Run})
+	if err != nil {
+		return err
+	}
+	_, err = guard.Write(text)
+	return errors.Join(err, guard.Close(), os.Chdir(o.Dir))
 }
 
 func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready io.WriteCloser) error {
@@ -128,7 +153,6 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 		tell(ready, startError(err))
 		return err
 	}
-	tell(ready, started{Remarks: d.remarks})
 	died := func(who string) {
 		d.workspace.Warn(fmt.Sprintf("%s has died: everything is stopped, and killed after %v", who, deathGrace))
 		stop()
@@ -147,6 +171,15 @@ func runDaemon(ctx context.Context, o daemonOptions, lifeline io.Reader, ready i
 			return d.listener.Close()
 		}
 		return control.Serve(serving, d.listener, control.Of(d.workspace, d.socket, buildVersion(), stop, kill))
+	})
+	group.Go(func() error {
+		err := d.workspace.Begun()
+		if err != nil {
+			tell(ready, startError(err))
+		} else {
+			tell(ready, started{Remarks: d.remarks})
+		}
+		return nil
 	})
 	group.Go(func() error { settle(serving, usualGC); return nil })
 	group.Go(func() error {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 
@@ -20,7 +19,7 @@ import (
 // daemonProcess is a daemon that this client started: it lives as long as the
 // client does, unless detach lets it go.
 type daemonProcess struct {
-	guard    *exec.Cmd
+	guard    *os.Process
 	lifeline *os.File
 	client   *control.Client
 	log      string
@@ -36,32 +35,14 @@ func launch(o daemonOptions) (*daemonProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
+	started, err := guardian.Start()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start the daemon: %w", err)
 	}
-	lifelineRead, lifeline, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer lifelineRead.Close()
-	ready, readyWrite, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(err, lifeline.Close())
-	}
-	defer ready.Close()
-	guard := exec.Command(self, guardian.Command, o.State, self, guardian.Daemon, string(options))
-	guard.Dir = o.Dir
-	guard.ExtraFiles = []*os.File{lifelineRead, readyWrite} // lifelineFD, readyFD
-	guard.SysProcAttr = ownSession()
-	keepToOurselves()
-	err = guard.Start()
-	readyWrite.Close()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start the daemon: %w", err), lifeline.Close())
-	}
-	d := &daemonProcess{guard: guard, lifeline: lifeline, client: control.NewClient(workspace.Socket(o.State)), log: workspace.Log(o.State)}
-	return d, d.awaitStart(ready)
+	defer started.Ready.Close()
+	_, _ = started.Lifeline.Write(options) // one that has ended says why
+	d := &daemonProcess{guard: started.Guard, lifeline: started.Lifeline, client: control.NewClient(workspace.Socket(o.State)), log: workspace.Log(o.State)}
+	return d, d.awaitStart(started.Ready)
 }
 
 // awaitStart reads how the start went.
@@ -86,7 +67,11 @@ func (d *daemonProcess) awaitStart(ready io.Reader) error {
 func (d *daemonProcess) stop() {
 	_, _ = d.lifeline.Write([]byte{saysStop}) // one that has ended needs no word
 	d.lifeline.Close()
-	d.ended = d.guard.Wait()
+	ended, err := d.guard.Wait()
+	if err == nil && !ended.Success() {
+		err = errors.New(ended.String())
+	}
+	d.ended = err
 }
 
 // death says that the daemon did not end in order, if it has ended.
@@ -102,7 +87,7 @@ func (d *daemonProcess) detach() error {
 	if _, err := d.lifeline.Write([]byte{saysDetach}); err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
-	return errors.Join(d.lifeline.Close(), d.guard.Process.Release())
+	return errors.Join(d.lifeline.Close(), d.guard.Release())
 }
 
 // interrupt stops everything in order; a signal that comes meanwhile ends the

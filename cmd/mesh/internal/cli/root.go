@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ebef7166/mesh/internal/guardian"
 )
 
 // deps is what a command may depend on; commands get it from newRoot.
@@ -30,6 +32,7 @@ func Main() int {
 	// The second signal ends what the first could not, such as a write that nobody
 	// reads; commands that wait for one more ask for it themselves.
 	context.AfterFunc(ctx, stop)
+	defer guardian.Dismiss()
 	return Run(ctx, os.Args[1:], System())
 }
 
