@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ebef7166/mesh/control"
@@ -52,24 +51,18 @@ type will struct {
 	Run   string `json:"run"`
 }
 
-// newGuard is `mesh __guard ARGV…`: what a guard does when the daemon that it has run
+// watchOver is `mesh __guard ARGV…`: what a guard does when the daemon that it has run
 // has ended. See guardian for the rest.
-func newGuard(*deps) *cobra.Command {
-	return &cobra.Command{Use: guardian.Command, Hidden: true, DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			daemon := guardian.Ended
-			switch {
-			case daemon == nil:
-				return usageError("%s is for mesh up", guardian.Command)
-			case daemon.PID == 0:
-				err := fmt.Errorf("start the daemon: %w", daemon.Err)
-				tell(daemon.Ready, startError(err))
-				return err
-			case len(daemon.Will) == 0:
-				return daemon.Err // it was told nothing, and has run nothing
-			}
-			return execute(cmd.Context(), daemon)
-		}}
+func watchOver(ctx context.Context, daemon *guardian.Child) error {
+	switch {
+	case daemon.PID == 0:
+		err := fmt.Errorf("start the daemon: %w", daemon.Err)
+		tell(daemon.Ready, startError(err))
+		return err
+	case len(daemon.Will) == 0:
+		return daemon.Err // it was told nothing, and has run nothing
+	}
+	return execute(ctx, daemon)
 }
 
 // execute does what a daemon that has ended asked for.
@@ -97,26 +90,23 @@ func intoLog(state string, failed error) {
 	report(log, failed)
 }
 
-// newDaemon is `mesh __daemon`: it runs the workspace that its lifeline tells it of.
-func newDaemon(*deps) *cobra.Command {
-	return &cobra.Command{Use: guardian.Daemon, Hidden: true, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			lifeline, ready := os.NewFile(guardian.Lifeline, "lifeline"), os.NewFile(guardian.Ready, "ready")
-			var o daemonOptions
-			told := json.NewDecoder(lifeline)
-			err := told.Decode(&o)
-			if errors.Is(err, io.EOF) {
-				return nil // nobody has a use for it
-			}
-			if err := errors.Join(err, cmd.Context().Err()); err != nil { // of a guard that has died meanwhile
-				return err
-			}
-			if err := o.settleIn(os.NewFile(guardian.Will, "will")); err != nil {
-				tell(ready, startError(err))
-				return err
-			}
-			return runDaemon(cmd.Context(), o, io.MultiReader(told.Buffered(), lifeline), ready)
-		}}
+// serveTold is `mesh __daemon`: it runs the workspace that its lifeline tells it of.
+func serveTold(ctx context.Context) error {
+	lifeline, ready := os.NewFile(guardian.Lifeline, "lifeline"), os.NewFile(guardian.Ready, "ready")
+	var o daemonOptions
+	told := json.NewDecoder(lifeline)
+	err := told.Decode(&o)
+	if errors.Is(err, io.EOF) {
+		return nil // nobody has a use for it
+	}
+	if err := errors.Join(err, ctx.Err()); err != nil { // of a guard that has died meanwhile
+		return err
+	}
+	if err := o.settleIn(os.NewFile(guardian.Will, "will")); err != nil {
+		tell(ready, startError(err))
+		return err
+	}
+	return runDaemon(ctx, o, io.MultiReader(told.Buffered(), lifeline), ready)
 }
 
 // settleIn has a daemon leave its will to its guard, before there is anything to look

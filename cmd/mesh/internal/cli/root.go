@@ -25,13 +25,20 @@ type deps struct {
 	verbose bool
 }
 
-// Main runs the program and returns its exit code.
+// Main runs the program and returns its exit code: for a person, or as a daemon or its
+// guard, which are no commands of the command line.
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// The second signal ends what the first could not, such as a write that nobody
 	// reads; commands that wait for one more ask for it themselves.
 	context.AfterFunc(ctx, stop)
+	switch {
+	case guardian.Ended != nil:
+		return report(os.Stderr, watchOver(ctx, guardian.Ended))
+	case len(os.Args) == 2 && os.Args[1] == guardian.Daemon:
+		return report(os.Stderr, serveTold(ctx))
+	}
 	defer guardian.Dismiss()
 	return Run(ctx, os.Args[1:], System())
 }
@@ -72,7 +79,7 @@ func newRoot(d *deps) *cobra.Command {
 	flags.BoolVarP(&d.quiet, "quiet", "q", false, "print results and errors only")
 	flags.BoolVarP(&d.verbose, "verbose", "v", false, "say more")
 	root.AddCommand(newInit(d), newNew(d), newImport(d), newGenerate(d), newDemo(d), newUp(d), newDown(d), newPs(d), newStatus(d), newLogs(d), newRebuild(d), newScale(d), newWait(d), newToken(d), newIdentity(d), newRoutes(d), newEvents(d),
-		newWhy(d), newEnv(d), newExec(d), newRun(d), newValidate(d), newDoctor(d), newSchema(d), newVersion(d), newDash(d), newSmoke(d), newGraph(d), newGuard(d), newDaemon(d))
+		newWhy(d), newEnv(d), newExec(d), newRun(d), newValidate(d), newDoctor(d), newSchema(d), newVersion(d), newDash(d), newSmoke(d), newGraph(d))
 	root.AddCommand(newSteer(d)...)
 	wrongArgsAreUsage(root)
 	return root
