@@ -115,7 +115,7 @@ func (b *Broker) startServer(ctx context.Context, c Config) error {
 	b.serverLog = log
 	s.SetLogger(log, false, false)
 	s.Start()
-	if !s.ReadyForConnections(startTimeout) {
+	if log.fatal.Load() || !s.ReadyForConnections(startTimeout) {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return fmt.Errorf("broker: it did not start: %s", cmp.Or(log.lastError(), "no reason given"))

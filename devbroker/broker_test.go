@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -292,5 +294,16 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		broker.Shutdown()
+	}
+}
+
+// TestWhatTheServerSays of why it does not start is told at once.
+func TestWhatTheServerSays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(file, nil, 0o600)
+	begun := time.Now()
+	_, err := Start(Config{Dir: file})
+	if err == nil || !strings.Contains(err.Error(), "not a directory") || time.Since(begun) > startTimeout/2 {
+		t.Errorf("%v after %v", err, time.Since(begun))
 	}
 }

@@ -15,6 +15,7 @@ import (
 type serverLog struct {
 	log         *slog.Logger
 	storeFailed atomic.Bool // a stream could not be written since this was last reset
+	fatal       atomic.Bool // the server has given up
 
 	mu   sync.Mutex
 	last string
@@ -45,7 +46,10 @@ func (l *serverLog) Errorf(format string, v ...any) {
 }
 
 // Fatalf implements server.Logger. It does not exit: Start reports it.
-func (l *serverLog) Fatalf(format string, v ...any) { l.failed(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Fatalf(format string, v ...any) {
+	l.failed(fmt.Sprintf(format, v...))
+	l.fatal.Store(true)
+}
 
 // Debugf implements server.Logger.
 func (l *serverLog) Debugf(string, ...any) {}

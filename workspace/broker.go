@@ -30,8 +30,13 @@ type broker struct {
 // errOver is what a broker says that was closed before it began.
 var errOver = errors.New("the broker has not begun, and everything is being stopped")
 
-// begun has the broker begin, or waits until it has. One that could not is tried again.
-func (b *broker) begun() (*devbroker.Broker, error) {
+// begun has the broker begin, or waits until it has.
+func (b *broker) begun() (*devbroker.Broker, error) { return b.tried(false) }
+
+// again is begun, but tries once more where the broker could not begin.
+func (b *broker) again() (*devbroker.Broker, error) { return b.tried(true) }
+
+func (b *broker) tried(again bool) (*devbroker.Broker, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if started := b.started.Load(); started != nil {
@@ -39,6 +44,9 @@ func (b *broker) begun() (*devbroker.Broker, error) {
 	}
 	if b.closed {
 		return nil, errOver
+	}
+	if failed := b.failed.Load(); failed != nil && !again {
+		return nil, *failed
 	}
 	started, err := b.begin()
 	b.failed.Store(&err)
@@ -135,7 +143,7 @@ func (w *Workspace) beginBroker(ctx context.Context) error {
 
 // readmit tells the broker of the users that have come and gone.
 func (w *Workspace) readmit(ctx context.Context) error {
-	b, err := w.broker.begun()
+	b, err := w.broker.again()
 	if err != nil {
 		return err
 	}

@@ -277,7 +277,7 @@ func (w *Workspace) Manifest() *manifest.Workspace {
 
 // DeadEvents are the newest n events that a service could not process.
 func (w *Workspace) DeadEvents(ctx context.Context, n int) ([]devbroker.DeadLetter, error) {
-	b, err := w.broker.begun()
+	b, err := w.broker.again()
 	if err != nil {
 		return nil, err
 	}

@@ -712,3 +712,29 @@ func TestABrokerThatNobodyNeeds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestABrokerThatIsNeeded and cannot begin is tried once, whoever waits for it.
+func TestABrokerThatIsNeeded(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(twoServices), 0o600)
+	w, err := openIn(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.close()
+	data := filepath.Join(dir, ".mesh", "data", "broker")
+	os.RemoveAll(data)
+	os.WriteFile(data, nil, 0o600)
+	if w, err = openIn(t, dir); err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	var failures []error
+	_, err = w.broker.begun()
+	failures = append(failures, err, w.Begun(), w.Run(t.Context(), t.Context()))
+	for _, err := range failures {
+		if err == nil || !strings.Contains(err.Error(), "storage directory is not a directory") || !errors.Is(err, failures[0]) {
+			t.Errorf("%v", err)
+		}
+	}
+}
