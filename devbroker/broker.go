@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -181,20 +180,6 @@ func sameUser(a, b User) bool {
 
 // Addr returns the host:port that the broker listens on.
 func (b *Broker) Addr() string { return b.server.Addr().String() }
-
-// URL returns the address for a user, with its credentials; without a known
-// one, the bare address.
-func (b *Broker) URL(user string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	u := url.URL{Scheme: "nats", Host: b.Addr()}
-	for _, candidate := range b.users {
-		if candidate.Name == user {
-			u.User = url.UserPassword(candidate.Name, candidate.Password)
-		}
-	}
-	return u.String()
-}
 
 // Shutdown stops the broker and waits until its files are closed.
 func (b *Broker) Shutdown() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -306,4 +307,18 @@ func TestWhatTheServerSays(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "not a directory") || time.Since(begun) > startTimeout/2 {
 		t.Errorf("%v after %v", err, time.Since(begun))
 	}
+}
+
+// URL returns the address for a user, with its credentials; without a known
+// one, the bare address.
+func (b *Broker) URL(user string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	u := url.URL{Scheme: "nats", Host: b.Addr()}
+	for _, candidate := range b.users {
+		if candidate.Name == user {
+			u.User = url.UserPassword(candidate.Name, candidate.Password)
+		}
+	}
+	return u.String()
 }

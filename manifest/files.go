@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/mod/modfile"
 
@@ -90,7 +91,7 @@ func (e *UnreadFile) Unwrap() error { return e.Err }
 
 // FileVariables are the variables that files tell a service, the later file's over the
 // earlier one's: .env of the workspace, .env of the service, env_file. They are nil
-// beside an error only, an *UnreadFile.
+// beside an error only: an *UnreadFile, or one that may pass.
 func (ws *Workspace) FileVariables(s *Service) (map[string]string, error) {
 	own := s.EnvFiles()
 	all := map[string]string{}
@@ -103,6 +104,8 @@ func (ws *Workspace) FileVariables(s *Service) (map[string]string, error) {
 		case os.IsNotExist(err) && i < 2: // the two that need not be there
 		case os.IsNotExist(err):
 			return nil, &UnreadFile{fmt.Errorf("env_file: %w", err)}
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.EIO): // it may pass
+			return nil, err
 		case err != nil:
 			return nil, &UnreadFile{err}
 		}

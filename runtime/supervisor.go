@@ -452,10 +452,6 @@ func (s *Supervisor) Subscribe() (now Snapshot, events *broadcast.Subscription[E
 	return now, events
 }
 
-// Rested is closed once what was asked of the services has been carried out for the
-// first time, or has failed.
-func (s *Supervisor) Rested() <-chan struct{} { return s.table.rested }
-
 // stopAll stops every service, dependents first, and waits, until ctx ends.
 func (s *Supervisor) stopAll(ctx context.Context) {
 	s.mu.Lock()

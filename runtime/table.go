@@ -20,7 +20,6 @@ type table struct {
 	// Guarded by topic.
 	rows     map[string]*row // by service
 	underWay int             // services that are
-	rested   chan struct{}   // closed when none was for the first time
 }
 
 // row is one service and its instances.
@@ -30,7 +29,7 @@ type row struct {
 	waiters   []chan struct{}
 }
 
-func newTable() *table { return &table{rows: map[string]*row{}, rested: make(chan struct{})} }
+func newTable() *table { return &table{rows: map[string]*row{}} }
 
 // row returns the row of a service; the topic is held.
 func (t *table) row(name string) *row {
@@ -66,21 +65,9 @@ func (t *table) comesToRest(was, is bool) bool {
 		t.underWay++
 	case was && !is:
 		t.underWay--
-		return t.rests()
+		return t.underWay == 0
 	}
 	return false
-}
-
-func (t *table) rests() bool {
-	if t.underWay > 0 {
-		return false
-	}
-	select {
-	case <-t.rested:
-	default:
-		close(t.rested)
-	}
-	return true
 }
 
 func (r *row) wake() {

@@ -9,28 +9,31 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/ebef7166/mesh/devbroker"
+	"github.com/ebef7166/mesh/internal/relay"
 	"github.com/ebef7166/mesh/manifest"
 )
 
-// broker is the broker of events. It begins when it is first asked for, since it takes
-// as much processor time as the start of ten services.
+// broker is the broker of events. It begins when somebody needs it, since it takes as
+// much processor time as the start of ten services: a service that says so, or whoever
+// connects.
 type broker struct {
-	start func() (*devbroker.Broker, error)
+	start  func() (*devbroker.Broker, error)
+	closed atomic.Bool
 
-	mu      sync.Mutex   // held while it begins
-	port    net.Listener // reserves its port, until just before it listens there itself; nil from then on
-	closed  bool
+	mu      sync.Mutex                       // held while it begins
+	port    net.Listener                     // its port, until it listens there itself; nil from then on
 	started atomic.Pointer[devbroker.Broker] // nil: not yet
 	failed  atomic.Pointer[error]            // how the last try to begin ended; nil: there was none
+	guests  sync.WaitGroup                   // who connected before it had begun
 }
 
-// errOver is what a broker says that was closed before it began.
-var errOver = errors.New("the broker has not begun, and everything is being stopped")
+// errOver is what a broker says that was closed.
+var errOver = errors.New("the broker is closed: everything is being stopped")
 
-// begun has the broker begin, or waits until it has.
+// begun has the broker begin, or waits until it has. One that could not is not tried
+// again.
 func (b *broker) begun() (*devbroker.Broker, error) { return b.tried(false) }
 
 // again is begun, but tries once more where the broker could not begin.
@@ -39,11 +42,11 @@ func (b *broker) again() (*devbroker.Broker, error) { return b.tried(true) }
 func (b *broker) tried(again bool) (*devbroker.Broker, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed.Load() {
+		return nil, errOver
+	}
 	if started := b.started.Load(); started != nil {
 		return started, nil
-	}
-	if b.closed {
-		return nil, errOver
 	}
 	if failed := b.failed.Load(); failed != nil && !again {
 		return nil, *failed
@@ -71,6 +74,31 @@ func (b *broker) free() error {
 	return unlisten(port)
 }
 
+// apply tells a broker that has begun of its users; else it asks for them when it does.
+func (b *broker) apply(ctx context.Context, users func() []devbroker.User) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if started := b.started.Load(); started != nil {
+		return started.Apply(ctx, users())
+	}
+	return nil
+}
+
+// receive passes on who connects before the broker has begun, which it has it do. It
+// returns when the broker listens itself and they are gone, or ctx ends.
+func (b *broker) receive(ctx context.Context, ln net.Listener) {
+	_ = relay.Serve(ctx, ln, func(ctx context.Context, guest net.Conn) {
+		started, err := b.begun()
+		if err != nil {
+			return // Problems tells
+		}
+		if conn, err := new(net.Dialer).DialContext(ctx, "tcp", started.Addr()); err == nil {
+			defer conn.Close()
+			relay.Join(ctx, guest, conn)
+		}
+	})
+}
+
 // err is why no events are kept, as far as is known.
 func (b *broker) err() error {
 	if started := b.started.Load(); started != nil {
@@ -87,13 +115,14 @@ func (b *broker) close() {
 	if b == nil {
 		return
 	}
+	b.closed.Store(true) // who waits to try is not waited for
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
 	_ = b.free() // nobody listens there any more, either way
 	if started := b.started.Load(); started != nil {
 		started.Shutdown()
 	}
+	b.mu.Unlock()
+	b.guests.Wait()
 }
 
 // listenBroker takes the address at which the broker will listen.
@@ -111,43 +140,22 @@ func (w *Workspace) listenBroker() error {
 		}
 		return devbroker.Start(devbroker.Config{Dir: w.state.Path("data", "broker"), Addr: address, Users: w.brokerUsers(), Logger: w.log.With("part", "broker")})
 	}}
+	w.broker.guests.Go(func() { w.broker.receive(context.Background(), ln) })
 	return nil
 }
 
-// usesEvents reports that the broker is needed from the start. Where it is not, it
-// begins when the start is over, for those who ask for it without saying so.
+// usesEvents reports that a service needs the broker.
 func (w *Workspace) usesEvents() bool {
-	return w.options.Outside || slices.ContainsFunc(w.running(), (*manifest.Service).UsesEvents)
+	return slices.ContainsFunc(w.running(), (*manifest.Service).UsesEvents)
 }
 
-// startTime is how long a start may take to be over.
-const startTime = 3 * time.Second
-
-// beginBroker has the broker begin at the latest when the start is over, unless ctx
-// ends before. One that nobody needs may fail.
-func (w *Workspace) beginBroker(ctx context.Context) error {
-	if w.usesEvents() {
-		return w.Begun()
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-w.supervisor.Rested():
-	case <-time.After(startTime):
-	}
-	if _, err := w.broker.begun(); err != nil && ctx.Err() == nil {
-		w.log.Warn(err.Error()) // a problem of the workspace, too
-	}
-	return nil
-}
-
-// readmit tells the broker of the users that have come and gone.
+// readmit tells the broker of the users that have come and gone. Where it cannot begin,
+// those who need it say so.
 func (w *Workspace) readmit(ctx context.Context) error {
-	b, err := w.broker.again()
-	if err != nil {
-		return err
+	if w.usesEvents() {
+		_, _ = w.broker.again()
 	}
-	return b.Apply(ctx, w.brokerUsers())
+	return w.broker.apply(ctx, w.brokerUsers)
 }
 
 // brokerURL is the broker's address with the login of a service, or of Outside where

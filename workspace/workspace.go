@@ -213,7 +213,7 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 	parts, serving := errgroup.WithContext(serving)
 	w.serve()
 	parts.Go(func() error { return w.serving.run(serving) })
-	parts.Go(func() error { return w.beginBroker(serving) })
+	parts.Go(w.Begun)
 	supervising, halt := context.WithCancel(ctx)
 	defer halt()
 	context.AfterFunc(supervising, func() { w.stopping.Store(true) })
@@ -230,8 +230,8 @@ func (w *Workspace) Run(ctx, hard context.Context) error {
 	return err
 }
 
-// Begun waits for what Open left to begin beside what comes next: the broker, where
-// somebody needs it. Run fails with its error, too.
+// Begun waits for what Open left to begin beside what comes next: the broker, where a
+// service needs it. Run fails with its error, too.
 func (w *Workspace) Begun() error {
 	if !w.usesEvents() {
 		return nil

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/ebef7166/mesh/devbroker"
@@ -641,17 +642,21 @@ func TestAServiceThatWritesItsOwnFilesIsCalmed(t *testing.T) {
 	}
 }
 
-// TestTheBrokerBegins with the workspace where a service uses events, and else when the
-// start is over, or somebody asks for it before.
+const noEvents = "version: 1\nname: quiet\ngateway: {address: \"127.0.0.1:0\"}\nservices: {a: {dir: ., run: [\"true\"], kind: task}}\n"
+
+// TestTheBrokerBegins with the workspace where a service uses events, and else when
+// somebody asks for it, or connects.
 func TestTheBrokerBegins(t *testing.T) {
-	const quiet = "version: 1\nname: quiet\ngateway: {address: \"127.0.0.1:0\"}\nservices: {a: {dir: ., run: [\"true\"], kind: task}}\n"
 	begun := func(w *Workspace) bool { return w.broker.started.Load() != nil }
 	w := openWorkspace(t, twoServices)
 	if err := w.Begun(); err != nil || !begun(w) {
 		t.Errorf("begun: %v, %v", begun(w), err)
 	}
-	w = openWorkspace(t, quiet)
+	w = openWorkspace(t, noEvents)
 	if err := w.Begun(); err != nil || begun(w) {
+		t.Errorf("begun: %v, %v", begun(w), err)
+	}
+	if err := w.readmit(t.Context()); err != nil || begun(w) {
 		t.Errorf("begun: %v, %v", begun(w), err)
 	}
 	if problems := w.Problems(); begun(w) || len(problems) > 0 {
@@ -660,56 +665,45 @@ func TestTheBrokerBegins(t *testing.T) {
 	if dead, err := w.DeadEvents(t.Context(), 1); err != nil || len(dead) > 0 || !begun(w) {
 		t.Errorf("%v, %v, begun: %v", dead, err, begun(w))
 	}
-
-	w = openWorkspace(t, quiet)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- w.Run(ctx, t.Context()) }()
-	<-w.supervisor.Rested()
-	for !begun(w) {
-		select {
-		case err := <-ended:
-			t.Fatalf("it ended: %v", err)
-		case <-time.After(time.Millisecond):
+	w = openWorkspace(t, noEvents)
+	for range 3 { // passed on, and by itself
+		conn, err := nats.Connect(w.brokerURL("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.FlushTimeout(10 * time.Second); err != nil || !begun(w) {
+			t.Errorf("begun: %v, %v", begun(w), err)
 		}
 	}
-	if i := w.supervisor.Look("a").Instances; len(i) != 1 || i[0].State != runtime.Exited {
-		t.Errorf("at rest, and a is %+v", i)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if _, err := w.DeadEvents(t.Context(), 1); err == nil {
-		t.Error("a broker that was shut down answers")
+	w.close()
+	if _, err := w.broker.again(); err == nil {
+		t.Error("it begins anew")
 	}
 }
 
 // TestABrokerThatNobodyNeeds may fail: that is told, and tried again for who asks.
 func TestABrokerThatNobodyNeeds(t *testing.T) {
-	w := openWorkspace(t, "version: 1\nname: quiet\ngateway: {address: \"127.0.0.1:0\"}\nservices: {a: {dir: ., run: [\"true\"], kind: task}}\n")
-	start, tried := w.broker.start, make(chan bool, 1)
-	w.broker.start = func() (*devbroker.Broker, error) {
-		defer func() { tried <- true }()
-		return nil, errors.New("broker: no room")
+	w := openWorkspace(t, noEvents)
+	start, is := w.broker.start, func(start func() (*devbroker.Broker, error)) {
+		w.broker.mu.Lock()
+		defer w.broker.mu.Unlock()
+		w.broker.start = start
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- w.Run(ctx, t.Context()) }()
-	<-tried
-	for w.broker.err() == nil {
-		time.Sleep(time.Millisecond)
+	is(func() (*devbroker.Broker, error) { return nil, errors.New("broker: no room") })
+	if conn, err := nats.Connect(w.brokerURL("a")); err == nil {
+		conn.Close()
+		t.Error("it answers")
 	}
 	if problems := w.Problems(); !slices.Contains(problems, "broker: no room") {
 		t.Errorf("%q", problems)
 	}
-	w.broker.start = start // nobody else asks for it
+	if err := w.readmit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	is(start)
 	if dead, err := w.DeadEvents(t.Context(), 1); err != nil || len(dead) > 0 || len(w.Problems()) > 0 {
 		t.Errorf("%v, %v, %q", dead, err, w.Problems())
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 

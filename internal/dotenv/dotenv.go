@@ -17,6 +17,10 @@ import (
 // over earlier lines and this process's environment, and a NAME alone is taken from
 // there. An error says where, and nothing of what stands there: it may be a secret.
 func Read(path string) (map[string]string, error) {
+	// Opening anything else, such as a pipe, may never return.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", path)
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

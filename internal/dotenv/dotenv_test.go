@@ -3,6 +3,7 @@ package dotenv
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,4 +71,15 @@ func FuzzRead(f *testing.F) {
 			t.Error("values beside an error")
 		}
 	})
+}
+
+// TestWhatIsNoFile is not waited for: a pipe that nobody writes to.
+func TestWhatIsNoFile(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), ".env")
+	if err := exec.Command("mkfifo", pipe).Run(); err != nil {
+		pipe = t.TempDir()
+	}
+	if _, err := Read(pipe); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Error(err)
+	}
 }

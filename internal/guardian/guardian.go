@@ -66,10 +66,20 @@ func init() {
 			Ended = &ended
 		}
 	case "up":
-		if run, err := start(); err == nil { // else Start tells the error
-			early = run
+		if !onlyAsks(os.Args[2:]) {
+			early, _ = start() // Start tells the error
 		}
 	}
+}
+
+// onlyAsks reports that a command will run nothing, as far as can be told so early.
+func onlyAsks(args []string) bool {
+	for _, arg := range args {
+		if arg == "--help" || arg == "-h" || arg == "--dry-run" {
+			return true
+		}
+	}
+	return false
 }
 
 // guard runs argv as a child and passes on to it what asks a guard to end.
@@ -80,10 +90,10 @@ func guard(argv []string) Child {
 	// Never stopped: what comes after the child's end is to be carried through.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if err := adopt(); err != nil {
-		return Child{Code: 1, Err: err}
-	}
 	lifeline, ready := os.NewFile(Lifeline, "lifeline"), os.NewFile(Ready, "ready")
+	if err := adopt(); err != nil {
+		return Child{Code: 1, Ready: ready, Err: err}
+	}
 	child, will, err := run(argv, lifeline, ready)
 	if err != nil {
 		return Child{Code: 1, Ready: ready, Err: err}

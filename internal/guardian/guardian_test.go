@@ -121,7 +121,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestDismiss: one that is not taken ends, and is waited for.
+// TestDismiss: one that is not taken ends.
 func TestDismiss(t *testing.T) {
 	var err error
 	if early, err = start(); err != nil {

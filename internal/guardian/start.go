@@ -25,14 +25,22 @@ func Start() (*Started, error) {
 	return start()
 }
 
-// Dismiss lets go of one that nobody has had a use for, and waits for its end.
+// Dismiss ends one that nobody has had a use for. Its daemon, which runs nothing, ends
+// by itself.
 func Dismiss() {
 	if s := early; s != nil {
 		early = nil
 		s.Lifeline.Close()
-		_, _ = s.Guard.Wait()
 		s.Ready.Close()
+		_ = s.Guard.Kill() // at once: what it is still initialising is for nothing
+		_, _ = s.Guard.Wait()
 	}
+}
+
+// Inherited is what a daemon has from its guard. None of it is for what the daemon runs.
+func Inherited() (lifeline, ready, will *os.File) {
+	keepToOurselves()
+	return os.NewFile(Lifeline, "lifeline"), os.NewFile(Ready, "ready"), os.NewFile(Will, "will")
 }
 
 func start() (_ *Started, err error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ebef7166/mesh/internal/lazyregexp"
 	"github.com/ebef7166/mesh/manifest"
 	"github.com/ebef7166/mesh/runtime"
 	"github.com/ebef7166/mesh/runtime/logs"
@@ -38,20 +39,24 @@ func (b *Builder) image(ctx context.Context, s *manifest.Service) (runtime.Artif
 	return a, nil
 }
 
+// What an engine says of the steps of a Dockerfile, and of the containers and layers
+// that they make.
+var (
+	stepLine = lazyregexp.New(`^Step \d+/\d+ : `)
+	ownLine  = lazyregexp.New(`^( ---> ?(Running in |Using cache)?[0-9a-f]*|Removing intermediate container [0-9a-f]+)$`)
+)
+
 // lastStep is what an engine has said since it began the last step of a Dockerfile,
 // without the containers and layers that it tells of.
 func lastStep(said string) string {
 	lines := strings.Split(said, "\n")
 	for i, line := range slices.Backward(lines) {
-		if strings.HasPrefix(line, "Step ") {
+		if stepLine().MatchString(line) {
 			lines = lines[i:]
 			break
 		}
 	}
-	own := func(line string) bool {
-		return strings.HasPrefix(line, " ---> ") || strings.HasPrefix(line, "Removing intermediate container ")
-	}
-	return strings.Join(slices.DeleteFunc(lines, own), "\n")
+	return strings.Join(slices.DeleteFunc(lines, ownLine().MatchString), "\n")
 }
 
 // target is what a program is compiled for; the zero value is this machine, in

@@ -47,6 +47,7 @@ func TestLastStep(t *testing.T) {
 		"pull access denied":                   "pull access denied",
 		earlier + "Step 3/3 : COPY nothing /x": "Step 3/3 : COPY nothing /x",
 		earlier + "Step 3/3 : RUN make\n ---> Running in 1b\nmain.c:1: no\nmake: it failed\nRemoving intermediate container 1b": "Step 3/3 : RUN make\nmain.c:1: no\nmake: it failed",
+		earlier + "Step 3/3 : RUN make\ncc: no\n ---> here\nStep 2 of 4 failed":                                                 "Step 3/3 : RUN make\ncc: no\n ---> here\nStep 2 of 4 failed",
 	} {
 		if got := lastStep(said); got != want {
 			t.Errorf("%q: %q, want %q", said, got, want)

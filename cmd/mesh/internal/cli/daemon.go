@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,9 +47,14 @@ type started struct {
 }
 
 // will is what a daemon asks of its guard, before it runs anything.
-type will struct {
-	State string `json:"state"`
-	Run   string `json:"run"`
+type will struct{ run, state string }
+
+// bytes are not JSON, in which a path may be six times as long and not the same.
+func (w will) bytes() []byte { return []byte(w.run + "\x00" + w.state) }
+
+func readWill(text []byte) (w will) {
+	w.run, w.state, _ = strings.Cut(string(text), "\x00")
+	return w
 }
 
 // watchOver is `mesh __guard ARGV…`: what a guard does when the daemon that it has run
@@ -59,24 +65,29 @@ func watchOver(ctx context.Context, daemon *guardian.Child) error {
 		err := fmt.Errorf("start the daemon: %w", daemon.Err)
 		tell(daemon.Ready, startError(err))
 		return err
-	case len(daemon.Will) == 0:
-		return daemon.Err // it was told nothing, and has run nothing
+	case len(daemon.Will) == 0: // it has run nothing
+		return daemonError(daemon)
 	}
 	return execute(ctx, daemon)
 }
 
+// daemonError says that a daemon did not end in order; nil: it did.
+func daemonError(daemon *guardian.Child) error {
+	if daemon.Err == nil && daemon.Code != 0 {
+		return &failure{err: errors.New("the daemon failed"), code: daemon.Code}
+	}
+	return daemon.Err
+}
+
 // execute does what a daemon that has ended asked for.
 func execute(ctx context.Context, daemon *guardian.Child) error {
-	var w will
-	if err := json.Unmarshal(daemon.Will, &w); err != nil {
-		return err
+	w := readWill(daemon.Will)
+	process.KillLeft(daemon.PID, w.state)
+	err := workspace.SweepRun(context.WithoutCancel(ctx), w.state, w.run)
+	if err == nil {
+		err = daemonError(daemon)
 	}
-	process.KillLeft(daemon.PID, w.State)
-	err := errors.Join(daemon.Err, workspace.SweepRun(context.WithoutCancel(ctx), w.State, w.Run))
-	if err == nil && daemon.Code != 0 {
-		err = &failure{err: errors.New("the daemon failed"), code: daemon.Code}
-	}
-	intoLog(w.State, err)
+	intoLog(w.state, err)
 	return err
 }
 
@@ -92,17 +103,20 @@ func intoLog(state string, failed error) {
 
 // serveTold is `mesh __daemon`: it runs the workspace that its lifeline tells it of.
 func serveTold(ctx context.Context) error {
-	lifeline, ready := os.NewFile(guardian.Lifeline, "lifeline"), os.NewFile(guardian.Ready, "ready")
+	lifeline, ready, guard := guardian.Inherited()
 	var o daemonOptions
 	told := json.NewDecoder(lifeline)
 	err := told.Decode(&o)
 	if errors.Is(err, io.EOF) {
 		return nil // nobody has a use for it
 	}
-	if err := errors.Join(err, ctx.Err()); err != nil { // of a guard that has died meanwhile
-		return err
+	if err == nil {
+		err = ctx.Err() // the guard has died meanwhile
 	}
-	if err := o.settleIn(os.NewFile(guardian.Will, "will")); err != nil {
+	if err == nil {
+		err = o.settleIn(guard)
+	}
+	if err != nil {
 		tell(ready, startError(err))
 		return err
 	}
@@ -112,11 +126,7 @@ func serveTold(ctx context.Context) error {
 // settleIn has a daemon leave its will to its guard, before there is anything to look
 // after, and go where the workspace is.
 func (o daemonOptions) settleIn(guard io.WriteCloser) error {
-	text, err := json.Marshal(will{o.State, o.Run})
-	if err != nil {
-		return err
-	}
-	_, err = guard.Write(text)
+	_, err := guard.Write(will{o.Run, o.State}.bytes())
 	return errors.Join(err, guard.Close(), os.Chdir(o.Dir))
 }
 
