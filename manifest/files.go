@@ -75,9 +75,17 @@ func (s *Service) EnvFiles() []string {
 	}
 	files := []string{filepath.Join(s.Dir, EnvFileName)}
 	for _, name := range s.EnvFile {
-		files = append(files, filepath.Join(s.Dir, name))
+		files = append(files, s.seen(name))
 	}
 	return files
+}
+
+// seen is a file that the service's manifest names, which may be absolute.
+func (s *Service) seen(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.Dir, name)
 }
 
 // UnreadFile says where in which file of variables something is wrong: until somebody
@@ -128,7 +136,7 @@ func (c *checker) dockerfile() {
 
 // file holds that the service's folder has a file of this name.
 func (c *checker) file(path []any, name string) {
-	info, err := os.Stat(filepath.Join(c.s.Dir, name))
+	info, err := os.Stat(c.s.seen(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.fail(path, "no such file: %s, seen from %s", name, c.place(c.s.Dir))

@@ -243,6 +243,7 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 	defer u.sweep()
 	if u.stopped || u.replicas == 0 {
 		u.stopEach(work, slices.Collect(maps.Values(u.instances)))
+		u.sweep()
 		if u.removed {
 			u.forget()
 		} else if len(u.instances) == 0 {
@@ -267,12 +268,15 @@ func (u *unit) reconcile(work, ctx context.Context, wg *sync.WaitGroup) {
 	r.roll(work)
 }
 
+// ScaledToNone is the reason of the row that stands for a service without instances.
+const ScaledToNone = "scaled to 0"
+
 // none is why nothing of the service runs.
 func (u *unit) none() string {
 	if u.stopped {
 		return "stopped"
 	}
-	return "scaled to 0"
+	return ScaledToNone
 }
 
 // forget drops what is left of the instances of a removed service.

@@ -87,7 +87,7 @@ func explain(s *manifest.Service, now runtime.Snapshot, m *manifest.Workspace) E
 		return e
 	}
 	worst, found := worstOf(now.Of(s.Name))
-	if !found {
+	if !found || worst.Reason == runtime.ScaledToNone {
 		e.State, e.Next = "scaled to 0", "mesh scale "+s.Name+"=1"
 		return e
 	}

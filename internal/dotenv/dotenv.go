@@ -25,6 +25,9 @@ func Read(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if at := bytes.IndexByte(text, 0); at >= 0 {
+		return nil, fmt.Errorf("%s:%d: has a NUL, which no variable can have", path, 1+bytes.Count(text[:at], []byte("\n")))
+	}
 	values, err := compose.ParseWithLookup(bytes.NewReader(text), outside(text))
 	if err != nil {
 		return nil, explain(path, err)

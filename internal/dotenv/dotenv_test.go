@@ -83,3 +83,9 @@ func TestWhatIsNoFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestNUL(t *testing.T) {
+	if _, err := read(t, "A=1\nB=x\x00y\n"); err == nil || !strings.Contains(err.Error(), ".env:2: has a NUL") {
+		t.Error(err)
+	}
+}

@@ -37,7 +37,7 @@ func (d *deps) mentionCopies(p place) {
 	}
 	for _, state := range folders {
 		if workspace.Alive(state) {
-			d.say("Copy " + filepath.Base(state) + " runs on; MESH_STATE=" + state + " mesh down stops it.")
+			d.say("Copy " + filepath.Base(state) + " runs on; MESH_STATE=" + pasted(state) + " mesh down stops it.")
 		}
 	}
 }
@@ -67,6 +67,6 @@ func soon(ctx context.Context, done func() bool) {
 // mentionCopy says how the copy is reached, which nothing but its state folder
 // tells from the others.
 func (d *deps) mentionCopy(p place) {
-	d.say("Copy " + filepath.Base(p.state) + " of the workspace, with ports and data of its own. The other commands reach it with\n  export MESH_STATE=" + p.state +
+	d.say("Copy " + filepath.Base(p.state) + " of the workspace, with ports and data of its own. The other commands reach it with\n  export MESH_STATE=" + pasted(p.state) +
 		"\nmesh down stops it then, and mesh down --volumes also removes it.")
 }

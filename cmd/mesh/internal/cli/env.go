@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -56,7 +57,7 @@ func runEnv(ctx context.Context, d *deps, service, format string, reveal bool) e
 
 func writeShell(w io.Writer, values map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if _, err := fmt.Fprintf(w, "export %s='%s'\n", name, strings.ReplaceAll(values[name], "'", `'\''`)); err != nil {
+		if _, err := fmt.Fprintf(w, "export %s=%s\n", name, quoted(values[name])); err != nil {
 			return err
 		}
 	}
@@ -141,4 +142,18 @@ func exitCodeOf(ctx context.Context, err error, program string) error {
 		return &failure{err: fmt.Errorf("%s: no such program", filepath.Base(program)), code: 127}
 	}
 	return err
+}
+
+// quoted is a text as a shell takes it for one word (POSIX, 2.2.2 Single-Quotes).
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// pasted is quoted where it has to be: for commands that people are shown.
+func pasted(word string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+@:,=", r)
+	}
+	if word != "" && strings.TrimFunc(word, plain) == "" {
+		return word
+	}
+	return quoted(word)
 }

@@ -68,7 +68,7 @@ func unusable(opts scaffold.InitOptions, err error) error {
 func madeWorkspace(dir string) string {
 	next := "mesh new service NAME"
 	if filepath.Clean(dir) != "." {
-		next = "cd " + dir + " && " + next
+		next = "cd " + pasted(dir) + " && " + next
 	}
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs

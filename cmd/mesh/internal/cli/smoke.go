@@ -333,7 +333,7 @@ func copyFile(to, from string) error {
 // end stops the copy and removes it, unless a failed one is to be kept.
 func (r *smokeRun) end(ctx context.Context, failed error) error {
 	if r.keep && failed != nil && ctx.Err() == nil {
-		r.say("It runs on: MESH_STATE=" + r.state + " mesh ps; MESH_STATE=" + r.state + " mesh down stops it.")
+		r.say("It runs on: MESH_STATE=" + pasted(r.state) + " mesh ps; MESH_STATE=" + pasted(r.state) + " mesh down stops it.")
 		return r.daemon.detach()
 	}
 	r.daemon.interrupt(ctx)
