@@ -386,3 +386,25 @@ services:
 		}
 	}
 }
+
+// TestAnAbsoluteEnvFile is not looked for in the service's folder.
+func TestAnAbsoluteEnvFile(t *testing.T) {
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "abs.env")
+	text := "version: 1\nname: w\nservices: {a: {dir: ., run: x, env_file: '" + outside + "'}}\n"
+	if err := os.WriteFile(filepath.Join(dir, WorkspaceFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "no such file: "+outside) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(outside, []byte("Q=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.FileVariables(m.Services[0]); err != nil || got["Q"] != "1" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
