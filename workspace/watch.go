@@ -31,7 +31,7 @@ func (w *Workspace) watch(ctx context.Context) error {
 		trees, cancel := context.WithCancel(ctx)
 		var watching sync.WaitGroup
 		for _, root := range roots {
-			tree := &watch.Tree{Root: root, Ignore: w.ignoredIn(root, roots), Keep: w.kept, Since: since}
+			tree := &watch.Tree{Root: root, Ignore: w.ignoredIn(root, roots), Keep: w.kept, Modes: w.tellsVariables, Since: since}
 			changed := func() {
 				if !slices.Equal(w.watched(), roots) || !slices.Equal(resolved(roots), at) {
 					cancel() // a manifest moved a service, or a link leads elsewhere

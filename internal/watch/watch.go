@@ -35,6 +35,8 @@ type Tree struct {
 	Ignore func(path string, dir bool) bool
 	// Keep reports what counts although a .gitignore names it. Nil: nothing.
 	Keep func(path string, dir bool) bool
+	// Modes reports files of which it counts, too, who may read them. Nil: none.
+	Modes func(path string) bool
 	// Since is when what is there began to count: files that were written later, but
 	// before their folder was watched, are told first. Zero: none are.
 	Since time.Time
@@ -133,7 +135,7 @@ func (t *Tree) take(event fsnotify.Event) bool {
 	}
 	info, err := os.Lstat(event.Name)
 	dir := err == nil && info.IsDir()
-	if t.ignored(event.Name, dir) || event.Op == fsnotify.Chmod {
+	if t.ignored(event.Name, dir) || event.Op == fsnotify.Chmod && (t.Modes == nil || !t.Modes(event.Name)) {
 		return false
 	}
 	if dir && event.Has(fsnotify.Create) {

@@ -218,6 +218,36 @@ func TestGitignore(t *testing.T) {
 	told("out/deep")
 }
 
+// TestModes: that a file may be read is a change where it counts, and there alone.
+func TestModes(t *testing.T) {
+	tree := &Tree{Root: t.TempDir(), Modes: func(path string) bool { return filepath.Base(path) == ".env" }}
+	counts, does := filepath.Join(tree.Root, ".env"), filepath.Join(tree.Root, "not")
+	write(t, counts)
+	write(t, does)
+	changes := run(t, tree)
+	for len(changes) > 0 {
+		<-changes
+	}
+	for _, path := range []string{does, counts} {
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for late := time.After(10 * time.Second); ; {
+		select {
+		case paths := <-changes:
+			if slices.Contains(paths, does) {
+				t.Errorf("told of %q", paths)
+			}
+			if slices.Contains(paths, counts) {
+				return
+			}
+		case <-late:
+			t.Fatal("never told")
+		}
+	}
+}
+
 // A root that is a symbolic link is watched, and told of as it was given.
 func TestALinkIsWatched(t *testing.T) {
 	dir := t.TempDir()
