@@ -75,13 +75,13 @@ func (s *Service) EnvFiles() []string {
 	}
 	files := []string{filepath.Join(s.Dir, EnvFileName)}
 	for _, name := range s.EnvFile {
-		files = append(files, s.seen(name))
+		files = append(files, s.variables(name))
 	}
 	return files
 }
 
-// seen is a file that the service's manifest names, which may be absolute.
-func (s *Service) seen(name string) string {
+// variables is where a file of env_file is, whose name may be absolute.
+func (s *Service) variables(name string) string {
 	if filepath.IsAbs(name) {
 		return name
 	}
@@ -124,19 +124,19 @@ func (ws *Workspace) FileVariables(s *Service) (map[string]string, error) {
 
 func (c *checker) envFiles() {
 	for i, name := range c.s.EnvFile {
-		c.file([]any{"env_file", i}, name)
+		c.file([]any{"env_file", i}, name, c.s.variables(name))
 	}
 }
 
 func (c *checker) dockerfile() {
 	if c.s.Dockerfile != "" {
-		c.file([]any{"dockerfile"}, c.s.Dockerfile)
+		c.file([]any{"dockerfile"}, c.s.Dockerfile, filepath.Join(c.s.Dir, c.s.Dockerfile))
 	}
 }
 
-// file holds that the service's folder has a file of this name.
-func (c *checker) file(path []any, name string) {
-	info, err := os.Stat(c.s.seen(name))
+// file holds that what the service calls name is a file, at that place.
+func (c *checker) file(path []any, name, at string) {
+	info, err := os.Stat(at)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.fail(path, "no such file: %s, seen from %s", name, c.place(c.s.Dir))

@@ -404,6 +404,15 @@ func TestAnAbsoluteEnvFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Only these may be: an engine gets no more than the service's folder.
+	other := t.TempDir()
+	text = "version: 1\nname: w\nservices: {a: {dir: ., dockerfile: '" + outside + "'}}\n"
+	if err := os.WriteFile(filepath.Join(other, WorkspaceFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(other); err == nil || !strings.Contains(err.Error(), "no such file: "+outside) {
+		t.Error(err)
+	}
 	if got, err := m.FileVariables(m.Services[0]); err != nil || got["Q"] != "1" {
 		t.Errorf("%v, %v", got, err)
 	}

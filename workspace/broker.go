@@ -42,14 +42,14 @@ func (b *broker) again() (*devbroker.Broker, error) { return b.tried(true) }
 func (b *broker) tried(again bool) (*devbroker.Broker, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if failed := b.failed.Load(); failed != nil && *failed != nil && !again {
+		return nil, *failed
+	}
 	if b.closed.Load() {
 		return nil, errOver
 	}
 	if started := b.started.Load(); started != nil {
 		return started, nil
-	}
-	if failed := b.failed.Load(); failed != nil && !again {
-		return nil, *failed
 	}
 	started, err := b.begin()
 	b.failed.Store(&err)

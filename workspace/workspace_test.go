@@ -726,6 +726,8 @@ func TestABrokerThatIsNeeded(t *testing.T) {
 	var failures []error
 	_, err = w.broker.begun()
 	failures = append(failures, err, w.Begun(), w.Run(t.Context(), t.Context()))
+	_, err = w.broker.begun() // who was late to ask: Run has closed it
+	failures = append(failures, err)
 	for _, err := range failures {
 		if err == nil || !strings.Contains(err.Error(), "storage directory is not a directory") || !errors.Is(err, failures[0]) {
 			t.Errorf("%v", err)
